@@ -1,0 +1,53 @@
+# Tapedeck: everything a developer runs. `make demo` shows it working, `make test` passes the tests.
+# Each target installs what it needs: Go modules through the Go command, test programs through apt (see scripts/).
+
+BIN     := bin
+GO      ?= go
+SERVICES := producer slicer completer accesslog tapedeck
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/tapedeck-io/tapedeck/internal/version.version=$(VERSION)
+
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build the commands into bin/
+	@mkdir -p $(BIN)
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ $(addprefix ./cmd/,$(SERVICES))
+
+demo: ## Do the main job once: record, finish, verify and replay a short session
+	@mkdir -p $(BIN)
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/tapedeck ./cmd/tapedeck
+	$(BIN)/tapedeck demo
+
+test: test-deps ## Run all tests against real NATS, S3, PTYs and sshd
+	$(GO) test ./...
+
+race: test-deps ## Run all tests with the race detector
+	$(GO) test -race ./...
+
+test-deps: ## Install the programs that the tests talk to (sshd, tmux, …), if they are missing
+	@scripts/install-test-deps.sh
+
+fuzz: ## Fuzz each target for FUZZTIME (default 30s)
+	@scripts/fuzz.sh
+
+bench: ## Run the benchmarks (benchstat reads the output)
+	$(GO) test -run '^$$' -bench . -benchmem ./pkg/...
+
+lint: ## Static checks: vet, golangci-lint with the layers, govulncheck
+	$(GO) vet ./...
+	$(GO) tool -modfile=tools/lint/go.mod golangci-lint run ./...
+	@scripts/vulncheck.sh
+
+generate: ## Write the generated code anew
+	tools/generate.sh
+
+generate-check: generate ## Fail if generated code is not current
+	git diff --exit-code -- pkg/events
+
+clean: ## Remove what was built
+	rm -rf $(BIN)
+
+.PHONY: help build demo test race test-deps fuzz bench lint generate generate-check clean

@@ -1,0 +1,29 @@
+package bus
+
+import "errors"
+
+// Errors that callers can test for.
+var (
+	// ErrConflict: another writer has published to the session. Nothing of ours
+	// that was not acknowledged before was stored.
+	ErrConflict = errors.New("another writer has the session")
+	// ErrEnded: the session has ended, or was handed over to another node.
+	ErrEnded = errors.New("session has ended")
+	// ErrPermission: the server does not let this user do it.
+	ErrPermission = errors.New("not permitted")
+	// ErrTooLarge: a record or a message is over a limit that waiting cannot mend.
+	ErrTooLarge = errors.New("too large")
+	// ErrIndex: the event's index is not one that may follow.
+	ErrIndex = errors.New("wrong event index")
+	// ErrClosed: the stream, or its publisher, was closed.
+	ErrClosed = errors.New("closed")
+	// ErrNoSession: nothing is known of the session.
+	ErrNoSession = errors.New("no such session on the bus")
+	// ErrNotInstalled: the streams are not there.
+	ErrNotInstalled = errors.New("tapedeck's streams are not on this NATS account")
+	// ErrVersion: a newer version than this program knows.
+	ErrVersion = errors.New("newer version")
+	// ErrPayload: a message's payload is not whole records. What was good before
+	// the bad byte has been handed out.
+	ErrPayload = errors.New("bad payload")
+)

@@ -49,10 +49,22 @@ type SessionState struct {
 	GapCount   int64  `json:"gap_count,omitempty"`   // all of them
 	SessionEnd bool   `json:"session_end,omitempty"` // a session.end event was recorded
 
+	// RewindTo is set while a session is recorded anew from its first event,
+	// because the store forgot its upload: the cursor has passed its messages
+	// above StreamSeq and up to RewindTo, and they are read once more.
+	RewindTo uint64 `json:"rewind_to,omitempty"`
+
 	Upload *UploadState `json:"upload,omitempty"` // nil before the first base record
 	Slices []SliceState `json:"slices,omitempty"` // not yet in a committed part, oldest first
 	Ended  bool         `json:"ended,omitempty"`
 }
+
+// MetaNonce and MetaSession are the metadata of the finished object, set when
+// its upload is created: they tell our object from another's under the key.
+const (
+	MetaNonce   = "tapedeck-nonce" // UploadState.Nonce
+	MetaSession = "tapedeck-session"
+)
 
 // MaxListedGaps bounds the gaps that a state lists; the rest are only counted.
 const MaxListedGaps = 100
@@ -86,13 +98,19 @@ type SliceState struct {
 	BlockBytes int64  `json:"block_bytes"` // compressed bytes in whole blocks
 	RawBytes   int64  `json:"raw"`         // uncompressed bytes, pending tail included
 	CRC        uint32 `json:"crc"`         // CRC-32 (IEEE) of the uncompressed bytes in whole blocks
-	Seq        uint64 `json:"seq"`         // newest checkpoint record of the slice
+	Seq        uint64 `json:"seq"`         // newest checkpoint record of the slice; 0 in the state that this very record carries
 	Closed     bool   `json:"closed,omitempty"`
 
 	FirstSeq  uint64    `json:"fseq"` // stream sequence and time of its first and last message
 	LastSeq   uint64    `json:"lseq"`
 	FirstTime time.Time `json:"ft"`
 	LastTime  time.Time `json:"lt"`
+
+	// As in PartRecord.
+	FirstEvent time.Time `json:"fet"`
+	LastEvent  time.Time `json:"let"`
+	FirstDelay int64     `json:"fms"`
+	LastDelay  int64     `json:"lms"`
 }
 
 // A PartRecord is one committed part, in order of number.

@@ -1,0 +1,235 @@
+package uploadlog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tapedeck-io/tapedeck/pkg/bus"
+)
+
+// A Session is the newest that the log says of one session.
+type Session struct {
+	State bus.SessionState
+	Kind  string // of the newest record
+	Seq   uint64 // of the newest record, log or checkpoint
+}
+
+// An Ended is what an owner needs of a session that takes nothing more.
+type Ended struct {
+	Kind   string // ended, completed, notified or parts-lost
+	Seq    uint64 // of the newest record
+	Next   int64  // every event below it was recorded
+	Events int64
+	Node   string
+	Writer string
+}
+
+// A Loaded is everything that is known of a partition when its owner takes it over.
+type Loaded struct {
+	Cursor    bus.Cursor
+	HasCursor bool
+	Sessions  map[string]Session // by session id: those that are open
+	Ended     map[string]Ended   // by session id: those that are over
+	Newer     []string           // session ids whose records a later version wrote: left alone
+	Records   int                // that were read
+}
+
+// A newest is the newest record of a session so far, not yet decoded.
+type newest struct {
+	seq         uint64
+	kind, state string
+}
+
+// Load reads the partition's state with one consumer, headers only. What it
+// returns holds at least everything stored up to the owner's own lease record:
+// the read is not over before that record has come by, which also shows that the
+// replica that answers is not behind it. It fails with ErrFenced if a newer lease
+// comes by, and with ErrNewer if lease or cursor are of a later version.
+func (o *Owner) Load(ctx context.Context) (Loaded, error) {
+	l, err := o.load(ctx)
+	if err != nil {
+		return Loaded{}, fmt.Errorf("load partition %d under fence %d: %w", o.p, o.fence, err)
+	}
+	return l, nil
+}
+
+func (o *Owner) load(ctx context.Context) (Loaded, error) {
+	var (
+		lease, cursor = bus.LeaseSubject(o.p), bus.CursorSubject(o.p)
+		out           = Loaded{Sessions: map[string]Session{}, Ended: map[string]Ended{}}
+		seen          bool
+		cursorSeq     uint64
+		found         = map[string]newest{}
+	)
+	err := consume(ctx, o.conn, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{bus.UploadsFilter(o.p)},
+		DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
+		HeadersOnly:    true,
+	}, func(m jetstream.Msg, seq, pending uint64) (bool, error) {
+		out.Records++
+		switch subject := m.Subject(); {
+		case subject == lease:
+			if seq > o.fence {
+				return false, fmt.Errorf("%w: lease %d was stored", ErrFenced, seq)
+			}
+			seen = seen || seq == o.fence
+		case subject == cursor:
+			cursorSeq = seq
+		default:
+			if sid := sessionOf(subject); sid != "" {
+				h := m.Headers()
+				found[sid] = newest{seq: seq, kind: h.Get(bus.HeaderKind), state: h.Get(bus.HeaderState)}
+			}
+		}
+		// Records come in the order they were stored in, so once the lease has
+		// come by all before it have. Those after it are the completer's.
+		return seen && pending == 0, nil
+	})
+	if err != nil {
+		return Loaded{}, err
+	}
+	if cursorSeq != 0 {
+		c, seq, err := ReadCursor(ctx, o.conn, o.p)
+		if err != nil {
+			return Loaded{}, err
+		}
+		out.Cursor, out.HasCursor = c, true
+		o.mu.Lock()
+		o.cursorSeq = max(o.cursorSeq, seq)
+		o.mu.Unlock()
+	}
+	return out, out.decode(found)
+}
+
+// decode sorts what was found into open and ended sessions.
+func (l *Loaded) decode(found map[string]newest) error {
+	for sid, n := range found {
+		st, err := decodeState(n.seq, n.state)
+		if errors.Is(err, ErrNewer) {
+			l.Newer = append(l.Newer, sid)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if st.Ended || over(n.kind) {
+			l.Ended[sid] = Ended{Kind: n.kind, Seq: n.seq, Next: st.Next, Events: st.Events,
+				Node: strings.Clone(st.Node), Writer: strings.Clone(st.Writer)}
+			continue
+		}
+		l.Sessions[sid] = Session{State: st, Kind: n.kind, Seq: n.seq}
+	}
+	return nil
+}
+
+// over says whether a session whose newest record is of this kind takes nothing more.
+func over(kind string) bool {
+	switch kind {
+	case bus.KindEnded, bus.KindCompleted, bus.KindNotified, bus.KindLost:
+		return true
+	}
+	return false
+}
+
+// decodeState reads the state that a record carries. The version is looked at
+// first: of a later one nothing else is read.
+func decodeState(seq uint64, state string) (bus.SessionState, error) {
+	var st bus.SessionState
+	err := json.Unmarshal([]byte(state), &st)
+	if verr := stateVersion(state, st, err); verr != nil {
+		return bus.SessionState{V: st.V}, fmt.Errorf("record %d: %w", seq, verr)
+	}
+	if err != nil {
+		return bus.SessionState{}, fmt.Errorf("read the state of record %d (%d bytes): %w", seq, len(state), err)
+	}
+	return st, nil
+}
+
+// stateVersion finds the version of a state, also of one that a later version made
+// such that it does not decode.
+func stateVersion(state string, st bus.SessionState, err error) error {
+	v := struct {
+		V int `json:"v"`
+	}{st.V}
+	if err != nil {
+		_ = json.Unmarshal([]byte(state), &v)
+	}
+	return checkVersion("state", v.V)
+}
+
+// sessionOf is the session id that a subject of the log ends in, or "".
+func sessionOf(subject string) string {
+	head, sid, ok := cutLast(subject)
+	if !ok || (!strings.HasSuffix(head, ".s") && !strings.HasSuffix(head, ".c")) {
+		return ""
+	}
+	return sid
+}
+
+func cutLast(s string) (before, after string, ok bool) {
+	i := strings.LastIndexByte(s, '.')
+	if i < 0 {
+		return "", "", false
+	}
+	return s[:i], s[i+1:], true
+}
+
+// consume reads UPLOADS with one ordered consumer until fn says that it is done.
+// fn is given the message's stream sequence and how many are still to come.
+//
+// Next blocks, on a goroutine of its own and with a heartbeat: called with short
+// waits it would never notice that its consumer is gone.
+func consume(ctx context.Context, conn *bus.Conn, cfg jetstream.OrderedConsumerConfig,
+	fn func(m jetstream.Msg, seq, pending uint64) (done bool, err error)) error {
+	// A consumer that cannot be made anew is an error, rather than waited for
+	// without end inside the client where ctx does not reach.
+	cfg.MaxResetAttempts = 2
+	cons, err := conn.JetStream().OrderedConsumer(ctx, bus.StreamUploads, cfg)
+	if err != nil {
+		return fmt.Errorf("create consumer on %s: %w", bus.StreamUploads, err)
+	}
+	it, err := cons.Messages(jetstream.PullHeartbeat(time.Second), jetstream.PullExpiry(10*time.Second), jetstream.PullMaxMessages(4096))
+	if err != nil {
+		return fmt.Errorf("consume %s: %w", bus.StreamUploads, err)
+	}
+	result := make(chan error, 1)
+	go func() {
+		for {
+			m, err := it.Next()
+			if err != nil {
+				result <- fmt.Errorf("read %s: %w", bus.StreamUploads, err)
+				return
+			}
+			meta, err := m.Metadata()
+			if err != nil {
+				result <- fmt.Errorf("read %s: %w", bus.StreamUploads, err)
+				return
+			}
+			if done, err := fn(m, meta.Sequence.Stream, meta.NumPending); done || err != nil {
+				result <- err
+				return
+			}
+		}
+	}()
+	select {
+	case err = <-result:
+		it.Stop()
+	case <-ctx.Done():
+		it.Stop()
+		<-result
+		err = ctx.Err()
+	}
+	// The consumer would go by itself, but only after minutes.
+	if info := cons.CachedInfo(); info != nil && conn.NATS().IsConnected() {
+		dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
+		defer cancel()
+		_ = conn.JetStream().DeleteConsumer(dctx, bus.StreamUploads, info.Name)
+	}
+	return err
+}

@@ -1,0 +1,171 @@
+package uploadlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"github.com/tapedeck-io/tapedeck/pkg/bus"
+)
+
+// An Entry is one record of a session's log.
+type Entry struct {
+	Kind    string
+	Seq     uint64
+	State   bus.SessionState
+	Payload []byte
+	Time    time.Time // by the server's clock
+}
+
+// A Log is a session's whole log as it was at one moment, oldest record first.
+type Log struct {
+	Partition int
+	SID       string
+	Records   []Entry
+}
+
+// Last is the newest record. A Log that ReadLog returned has one.
+func (l Log) Last() Entry { return l.Records[len(l.Records)-1] }
+
+// ReadLog reads the log of a session, checkpoints left out, in one snapshot: what
+// it returns is all that was stored up to a record that was the newest when it was
+// called. It returns ErrNotFound if there is no log, and ErrNewer if a record of it
+// is of a later version.
+func ReadLog(ctx context.Context, conn *bus.Conn, p int, sid string) (Log, error) {
+	log := Log{Partition: p, SID: sid}
+	subject := bus.LogSubject(p, sid)
+	// The leader says what is the newest; the consumer may be on a replica
+	// that lags, and then waits for it.
+	last, err := getLast(ctx, conn, subject)
+	if err != nil {
+		return log, fmt.Errorf("read the log of session %s: %w", sid, err)
+	}
+	err = consume(ctx, conn, jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}},
+		func(m jetstream.Msg, seq, _ uint64) (bool, error) {
+			if seq > last.Seq {
+				// The newest went in between, by its TTL or a newer one.
+				return false, fmt.Errorf("record %d: %w", last.Seq, ErrNotFound)
+			}
+			e, err := entry(m, seq)
+			if err != nil {
+				return false, err
+			}
+			log.Records = append(log.Records, e)
+			return seq == last.Seq, nil
+		})
+	if err != nil {
+		return log, fmt.Errorf("read the log of session %s: %w", sid, err)
+	}
+	return log, nil
+}
+
+func entry(m jetstream.Msg, seq uint64) (Entry, error) {
+	h := m.Headers()
+	st, err := decodeState(seq, h.Get(bus.HeaderState))
+	if err != nil {
+		return Entry{}, err
+	}
+	e := Entry{Kind: h.Get(bus.HeaderKind), Seq: seq, State: st, Payload: m.Data()}
+	if meta, err := m.Metadata(); err == nil {
+		e.Time = meta.Timestamp
+	}
+	return e, nil
+}
+
+// ReadLast reads the newest record of a session's log, as the stream's leader has it.
+func ReadLast(ctx context.Context, conn *bus.Conn, p int, sid string) (Entry, error) {
+	m, err := getLast(ctx, conn, bus.LogSubject(p, sid))
+	if err != nil {
+		return Entry{}, fmt.Errorf("read the newest record of session %s: %w", sid, err)
+	}
+	st, err := decodeState(m.Seq, m.Header.Get(bus.HeaderState))
+	if err != nil {
+		return Entry{}, fmt.Errorf("read the newest record of session %s: %w", sid, err)
+	}
+	return Entry{Kind: m.Header.Get(bus.HeaderKind), Seq: m.Seq, State: st, Payload: m.Data, Time: m.Time}, nil
+}
+
+// CompareAndAppend stores rec in the session's log if the newest record there is
+// still the one at prev, and returns its sequence. It is for those who do not own
+// the partition, on a session that has ended. It returns ErrMoved if there is a
+// newer record, and ErrUnknown if it could not be learnt before ctx was done what
+// became of the write.
+func CompareAndAppend(ctx context.Context, conn *bus.Conn, p int, sid string, prev uint64, rec Record) (uint64, error) {
+	rec.State.SID, rec.State.Partition = sid, p
+	seq, err := compareAndAppend(ctx, conn, prev, rec)
+	if err != nil {
+		return 0, fmt.Errorf("append %s to session %s after %d: %w", rec.Kind, sid, prev, err)
+	}
+	return seq, nil
+}
+
+func compareAndAppend(ctx context.Context, conn *bus.Conn, prev uint64, rec Record) (uint64, error) {
+	nonce := nuid.Next()
+	for wait := newBackoff(); ; {
+		m, err := message(rec)
+		if err != nil {
+			return 0, err
+		}
+		m.Header.Set(headerNonce, nonce)
+		m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(prev, 10))
+		if err := checkSize(conn, m); err != nil {
+			return 0, err
+		}
+		seq, err := send(ctx, conn, []*nats.Msg{m})
+		switch code := apiCode(err); {
+		case err == nil:
+			return seq, nil
+		case code == codeInProcess:
+		case code != 0 && code != codeWrongSequence:
+			return 0, fmt.Errorf("%w: %w", ErrRefused, err)
+		default:
+			now, rerr := getLast(ctx, conn, m.Subject)
+			switch {
+			case errors.Is(rerr, ErrNotFound):
+				return 0, fmt.Errorf("%w: the log is empty", ErrMoved)
+			case rerr != nil:
+				return 0, fmt.Errorf("%w: %w; then %w", ErrUnknown, err, rerr)
+			case now.Header.Get(headerNonce) == nonce:
+				return now.Seq, nil
+			case now.Seq > prev:
+				return 0, fmt.Errorf("%w: %s at %d", ErrMoved, now.Header.Get(bus.HeaderKind), now.Seq)
+			}
+		}
+		if !wait.sleep(ctx) {
+			return 0, fmt.Errorf("%w: %w", ErrUnknown, err)
+		}
+	}
+}
+
+// Shrink deletes all records and checkpoints of a session that are older than
+// keep, one by one by their sequences: a purge by subject would hold up the whole
+// stream. It may be repeated, and stopped at any record.
+func Shrink(ctx context.Context, conn *bus.Conn, p int, sid string, keep uint64) (deleted int, err error) {
+	var old []uint64
+	// One filter with a wildcard where the subject says log or checkpoint.
+	filter := strings.TrimSuffix(bus.LogSubject(p, sid), "s."+sid) + "*." + sid
+	err = consume(ctx, conn, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}, HeadersOnly: true},
+		func(_ jetstream.Msg, seq, pending uint64) (bool, error) {
+			if seq < keep {
+				old = append(old, seq)
+			}
+			return seq >= keep || pending == 0, nil
+		})
+	if err != nil {
+		return 0, fmt.Errorf("shrink the log of session %s: %w", sid, err)
+	}
+	for _, seq := range old {
+		if err := deleteMsg(ctx, conn, seq); err != nil {
+			return deleted, fmt.Errorf("delete record %d of session %s: %w", seq, sid, err)
+		}
+		deleted++
+	}
+	return deleted, nil
+}

@@ -1,0 +1,67 @@
+package s3store
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+)
+
+// A syncer syncs a file system for many at once: whoever comes while a sync
+// runs waits for the next one, which then covers all of them.
+type syncer struct {
+	dir *os.File // kept open: errors of writing back are reported once per open file
+	do  func(*os.File) error
+
+	running sync.Mutex // held while a sync runs
+	mu      sync.Mutex
+	next    *syncRound // the round that newcomers join; nil if there is none yet
+}
+
+type syncRound struct {
+	done chan struct{}
+	err  error
+}
+
+func openSyncer(dir string) (*syncer, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the directory to sync: %w", err)
+	}
+	return &syncer{dir: f, do: syncFS}, nil
+}
+
+func (s *syncer) close() error { return s.dir.Close() }
+
+// sync returns nil when everything written before the call is on disk. The
+// first of a round runs it and does so to the end, since others wait for it.
+func (s *syncer) sync(ctx context.Context) error {
+	s.mu.Lock()
+	r, first := s.next, false
+	if r == nil {
+		r, first = &syncRound{done: make(chan struct{})}, true
+		s.next = r
+	}
+	s.mu.Unlock()
+	if first {
+		s.run(r)
+	}
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *syncer) run(r *syncRound) {
+	s.running.Lock()
+	defer s.running.Unlock()
+	s.mu.Lock()
+	s.next = nil // who comes from here on has written after this sync began
+	s.mu.Unlock()
+	if err := s.do(s.dir); err != nil {
+		r.err = fmt.Errorf("sync the file system of %s: %w", s.dir.Name(), err)
+	}
+	close(r.done)
+}

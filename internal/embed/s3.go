@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/versity/versitygw/auth"
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
 	"github.com/versity/versitygw/embedgw"
@@ -119,11 +120,13 @@ func (s *S3) backend() (*rooted, error) {
 func (s *S3) run(be *rooted) {
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
+	root := auth.Account{Access: s.cfg.AccessKey, Secret: s.cfg.SecretKey, Role: auth.RoleAdmin}
 	go func() {
 		defer close(s.done)
 		s.err = embedgw.RunVersityGW(ctx, be, &embedgw.Config{
-			RootUserAccess:    s.cfg.AccessKey,
-			RootUserSecret:    s.cfg.SecretKey,
+			RootUserAccess:    root.Access,
+			RootUserSecret:    root.Secret,
+			IAMService:        auth.NewIAMServiceSingle(root),
 			Ports:             []string{s.addr()},
 			MaxConnections:    4096,
 			MaxRequests:       1024,
@@ -137,7 +140,9 @@ func (s *S3) run(be *rooted) {
 
 // await returns when a signed request has been answered.
 func (s *S3) await(ctx context.Context) error {
-	store, err := s3store.Open(ctx, s.Options(), s.cfg.Log)
+	opt := s.Options()
+	opt.Attempts = 1 // the loop below asks again
+	store, err := s3store.Open(ctx, opt, s.cfg.Log)
 	if err != nil {
 		return err
 	}

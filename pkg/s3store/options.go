@@ -17,39 +17,39 @@ import (
 // Options say where recordings are kept. The tags are for kong; the zero value
 // of every field but Bucket is good, and stands for the default in its tag.
 type Options struct {
-	Bucket   string `help:"Bucket that recordings go to." placeholder:"NAME" env:"TAPEDECK_S3_BUCKET"`
-	Prefix   string `help:"Put before every key, with a slash between. Several installations can share a bucket this way." placeholder:"PATH" env:"TAPEDECK_S3_PREFIX"`
-	Endpoint string `help:"URL of the store (http or https), for any store but AWS." placeholder:"URL" env:"TAPEDECK_S3_ENDPOINT"`
-	Region   string `help:"Region of the bucket. Without it, the AWS environment or profile says, and us-east-1 if they do not." placeholder:"NAME" env:"TAPEDECK_S3_REGION"`
+	Bucket   string `name:"s3-bucket" help:"Bucket that recordings go to." placeholder:"NAME" env:"TAPEDECK_S3_BUCKET"`
+	Prefix   string `name:"s3-prefix" help:"Put before every key, with a slash between. Several installations can share a bucket this way." placeholder:"PATH" env:"TAPEDECK_S3_PREFIX"`
+	Endpoint string `name:"s3-endpoint" help:"URL of the store (http or https), for any store but AWS." placeholder:"URL" env:"TAPEDECK_S3_ENDPOINT"`
+	Region   string `name:"s3-region" help:"Region of the bucket. Without it, the AWS environment or profile says, and us-east-1 if they do not." placeholder:"NAME" env:"TAPEDECK_S3_REGION"`
 
 	// PathStyle is what most stores but AWS need: the bucket is then the first
 	// part of the path and not of the host name.
-	PathStyle bool `help:"Put the bucket in the path, not in the host name." env:"TAPEDECK_S3_PATH_STYLE"`
+	PathStyle bool `name:"s3-path-style" help:"Put the bucket in the path, not in the host name." env:"TAPEDECK_S3_PATH_STYLE"`
 
 	// Without AccessKey and Profile the SDK's default credential chain is used:
 	// environment, shared files, web identity, container and instance roles.
-	AccessKey string `help:"Access key. Without one, the AWS default credential chain is used." placeholder:"KEY" env:"TAPEDECK_S3_ACCESS_KEY"`
-	SecretKey string `help:"Secret of the access key. Better given in the environment, where other users cannot see it." placeholder:"SECRET" env:"TAPEDECK_S3_SECRET_KEY"`
-	Profile   string `help:"Profile of the AWS configuration files." placeholder:"NAME" env:"TAPEDECK_S3_PROFILE"`
-	CAFile    string `help:"PEM file of the certificate authorities that may vouch for the store, instead of the system's." placeholder:"FILE" env:"TAPEDECK_S3_CA_FILE"`
+	AccessKey string `name:"s3-access-key" help:"Access key. Without one, the AWS default credential chain is used." placeholder:"KEY" env:"TAPEDECK_S3_ACCESS_KEY"`
+	SecretKey string `name:"s3-secret-key" help:"Secret of the access key. Better given in the environment, where other users cannot see it." placeholder:"SECRET" env:"TAPEDECK_S3_SECRET_KEY"`
+	Profile   string `name:"s3-profile" help:"Profile of the AWS configuration files." placeholder:"NAME" env:"TAPEDECK_S3_PROFILE"`
+	CAFile    string `name:"s3-ca-file" help:"PEM file of the certificate authorities that may vouch for the store, instead of the system's." placeholder:"FILE" env:"TAPEDECK_S3_CA_FILE"`
 
-	SSE          string `help:"Encryption at rest to ask for: AES256 (SSE-S3) or aws:kms. Without it, the bucket's default holds." placeholder:"KIND" env:"TAPEDECK_S3_SSE"`
-	SSEKMSKeyID  string `name:"sse-kms-key-id" help:"KMS key for aws:kms. Without it, the account's default key." placeholder:"ARN" env:"TAPEDECK_S3_SSE_KMS_KEY_ID"`
-	StorageClass string `help:"Storage class of recordings. Manifests and late events are always in the bucket's default class." placeholder:"CLASS" env:"TAPEDECK_S3_STORAGE_CLASS"`
+	SSE          string `name:"s3-sse" help:"Encryption at rest to ask for: AES256 (SSE-S3) or aws:kms. Without it, the bucket's default holds." placeholder:"KIND" env:"TAPEDECK_S3_SSE"`
+	SSEKMSKeyID  string `name:"s3-sse-kms-key-id" help:"KMS key for aws:kms. Without it, the account's default key." placeholder:"ARN" env:"TAPEDECK_S3_SSE_KMS_KEY_ID"`
+	StorageClass string `name:"s3-storage-class" help:"Storage class of recordings. Manifests and late events are always in the bucket's default class." placeholder:"CLASS" env:"TAPEDECK_S3_STORAGE_CLASS"`
 
 	// Checksum is what every part carries for the store to check it by. The
 	// newer ones are kept by the store and come back with each part. A store
 	// that does not know them refuses the upload or says NotImplemented: it
 	// needs md5 (sent as Content-MD5), or none.
-	Checksum string `help:"Checksum that parts carry: auto (crc64nvme), crc64nvme, crc32c, sha256, md5 or none. For stores that lack the newer ones: md5." default:"auto" placeholder:"KIND" env:"TAPEDECK_S3_CHECKSUM"`
+	Checksum string `name:"s3-checksum" help:"Checksum that parts carry: auto (crc64nvme), crc64nvme, crc32c, sha256, md5 or none. For stores that lack the newer ones: md5." default:"auto" placeholder:"KIND" env:"TAPEDECK_S3_CHECKSUM"`
 
 	// Attempts is how often one request is sent at most. Longer outages are for
 	// the caller to sit out.
-	Attempts int `help:"How often to send a request at most before the call fails (1 to 10)." default:"3" env:"TAPEDECK_S3_ATTEMPTS"`
+	Attempts int `name:"s3-attempts" help:"How often to send a request at most before the call fails (1 to 10)." default:"3" env:"TAPEDECK_S3_ATTEMPTS"`
 
 	// ReplyTimeout ends a request whose answer does not begin. Completing a
 	// large recording takes longest: some stores copy its parts first.
-	ReplyTimeout time.Duration `help:"How long the store may take to begin its answer." default:"5m" env:"TAPEDECK_S3_REPLY_TIMEOUT"`
+	ReplyTimeout time.Duration `name:"s3-reply-timeout" help:"How long the store may take to begin its answer." default:"5m" env:"TAPEDECK_S3_REPLY_TIMEOUT"`
 
 	// SyncDir is set for the embedded gateway only: a directory in the file
 	// system that it writes to, which is synced before anything counts as

@@ -1,0 +1,74 @@
+package stack
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/tapedeck-io/tapedeck/pkg/bus"
+	"github.com/tapedeck-io/tapedeck/pkg/s3store"
+)
+
+// Bucket is the name of the bucket that recordings are in.
+const Bucket = "tapedeck"
+
+// Ports that a new installation takes if they are free.
+const (
+	DefaultNATSPort = 4222
+	DefaultS3Port   = 9000
+)
+
+// minFree is the least free space to start with: below it, streams and parts
+// would soon not be written.
+const minFree = 256 << 20
+
+// A Config says how to run the stack. The zero value of every field but Dir is
+// good.
+type Config struct {
+	Dir string // data directory; made if it is not there
+
+	// NATSPort and S3Port: 0 means as last time, or at first the default port
+	// if it is free, or else any. They are remembered in the directory.
+	NATSPort int
+	S3Port   int
+
+	// NoSync lets the bus acknowledge events before they are on disk. Losing
+	// power then loses the last two minutes of them. For tests and demos.
+	NoSync bool
+
+	Layout bus.Layout // of the streams; zero fields: as installed, or the default
+
+	Log *slog.Logger // nil: nothing is logged
+}
+
+// Validate reports everything that is wrong, all at once, or nil.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Dir == "" {
+		errs = append(errs, errors.New("data directory: none given"))
+	}
+	for _, p := range []struct {
+		name string
+		port int
+	}{{"nats port", c.NATSPort}, {"s3 port", c.S3Port}} {
+		if p.port < 0 || p.port > 65535 {
+			errs = append(errs, fmt.Errorf("%s %d: not 0 to 65535", p.name, p.port))
+		}
+	}
+	if c.NATSPort != 0 && c.NATSPort == c.S3Port {
+		errs = append(errs, fmt.Errorf("nats port and s3 port: both are %d", c.S3Port))
+	}
+	return errors.Join(append(errs, c.Layout.Validate())...)
+}
+
+// Info says what runs, once it runs.
+type Info struct {
+	Dir     string
+	PID     int
+	Started time.Time
+	NATS    bus.Options     // as a client wants them
+	S3      s3store.Options // as a client wants them
+	Layout  bus.Layout      // in full
+	Free    int64           // bytes free in the data directory's file system
+}

@@ -1,7 +1,10 @@
 package bus
 
 import (
-	"context"
+	"cmp"
+	"errors"
+	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -29,14 +32,158 @@ type Layout struct {
 	Storage jetstream.StorageType `kong:"-"` // file; memory only in tests
 }
 
-// Ensure creates the streams that are missing and checks those that are there.
-// It returns the layout in full.
-func Ensure(ctx context.Context, c *Conn, l Layout) (Layout, error) { return l, nil }
+// DefaultLayout is what a Layout's zero fields mean where nothing is installed.
+var DefaultLayout = Layout{
+	Partitions:      1,
+	Replicas:        1,
+	EventsMaxBytes:  4 << 30,
+	UploadsMaxBytes: 1 << 30,
+	AccessMaxBytes:  256 << 20,
+	AuditMaxBytes:   256 << 20,
+	NotifyMaxBytes:  64 << 20,
+	AccessMaxAge:    30 * 24 * time.Hour,
+	AuditMaxAge:     90 * 24 * time.Hour,
+	NotifyMaxAge:    7 * 24 * time.Hour,
+}
 
-// Inspect reads the layout that is installed. Its error wraps [ErrNotInstalled]
-// if there is none.
-func Inspect(ctx context.Context, c *Conn) (Layout, error) { return Layout{}, nil }
+// Validate says everything that is wrong with the layout at once.
+func (l Layout) Validate() error {
+	var errs []error
+	if l.Partitions < 0 || l.Partitions > MaxPartitions {
+		errs = append(errs, fmt.Errorf("partitions: %d is not between 1 and %d", l.Partitions, MaxPartitions))
+	}
+	if l.Replicas < 0 || l.Replicas > 5 || l.Replicas > 0 && l.Replicas%2 == 0 {
+		errs = append(errs, fmt.Errorf("replicas: %d is not 1, 3 or 5", l.Replicas))
+	}
+	for _, f := range []struct {
+		name string
+		n    int64
+	}{
+		{"events", l.EventsMaxBytes}, {"uploads", l.UploadsMaxBytes}, {"access", l.AccessMaxBytes},
+		{"audit", l.AuditMaxBytes}, {"notify", l.NotifyMaxBytes},
+	} {
+		if f.n < 0 {
+			errs = append(errs, fmt.Errorf("%s max bytes: %d is negative; every stream has a limit", f.name, f.n))
+		}
+	}
+	for _, f := range []struct {
+		name string
+		d    time.Duration
+	}{{"access", l.AccessMaxAge}, {"audit", l.AuditMaxAge}, {"notify", l.NotifyMaxAge}} {
+		if f.d < 0 || f.d > 0 && f.d < time.Second {
+			errs = append(errs, fmt.Errorf("%s max age: %s is not at least 1s", f.name, f.d))
+		}
+	}
+	return errors.Join(errs...)
+}
 
-// Total is the room that all streams together may take, in bytes, on each
-// server that holds a replica of all.
-func (l Layout) Total() int64 { return 0 }
+// or fills the zero fields of l from d, all but Storage, whose zero is file.
+func (l Layout) or(d Layout) Layout {
+	return Layout{
+		Partitions:      cmp.Or(l.Partitions, d.Partitions),
+		Replicas:        cmp.Or(l.Replicas, d.Replicas),
+		EventsMaxBytes:  cmp.Or(l.EventsMaxBytes, d.EventsMaxBytes),
+		UploadsMaxBytes: cmp.Or(l.UploadsMaxBytes, d.UploadsMaxBytes),
+		AccessMaxBytes:  cmp.Or(l.AccessMaxBytes, d.AccessMaxBytes),
+		AuditMaxBytes:   cmp.Or(l.AuditMaxBytes, d.AuditMaxBytes),
+		NotifyMaxBytes:  cmp.Or(l.NotifyMaxBytes, d.NotifyMaxBytes),
+		AccessMaxAge:    cmp.Or(l.AccessMaxAge, d.AccessMaxAge),
+		AuditMaxAge:     cmp.Or(l.AuditMaxAge, d.AuditMaxAge),
+		NotifyMaxAge:    cmp.Or(l.NotifyMaxAge, d.NotifyMaxAge),
+		Storage:         l.Storage,
+	}
+}
+
+// Total is the room that all streams together may take, in bytes. A server that
+// holds a replica of each must have more than that for JetStream.
+func (l Layout) Total() int64 {
+	l = l.or(DefaultLayout)
+	return int64(l.Partitions)*l.EventsMaxBytes + l.UploadsMaxBytes + l.AccessMaxBytes + l.AuditMaxBytes + l.NotifyMaxBytes
+}
+
+// Metadata of every stream.
+const (
+	metaLayout     = "tapedeck-layout"
+	metaPartitions = "tapedeck-partitions"
+)
+
+// maxEventMessage leaves room for a simple client's headers around the largest
+// message that a Publisher makes.
+const maxEventMessage = 1 << 20
+
+// minDuplicates is the shortest window that a server takes. No message carries
+// an id, and remembering ids costs a server memory, so it is as short as can be.
+const minDuplicates = 100 * time.Millisecond
+
+// streams are the settings of all streams of a layout that has no zero field.
+func (l Layout) streams() []jetstream.StreamConfig {
+	var cfgs []jetstream.StreamConfig
+	for p := range l.Partitions {
+		// Events do not expire: the owner of the partition trims what is in S3. A
+		// full stream refuses, and producers wait. Producers choose their headers,
+		// so none may delete (rollup, TTL) or publish later (schedules).
+		cfg := l.stream(EventStream(p), "Events of sessions, partition "+strconv.Itoa(p), eventsPrefix+strconv.Itoa(p)+".*.*")
+		cfg.MaxBytes, cfg.MaxMsgSize = l.EventsMaxBytes, maxEventMessage
+		cfg.AllowAtomicPublish = true
+		cfgs = append(cfgs, cfg)
+	}
+	uploads := l.stream(StreamUploads, "Leases, cursors, upload logs and checkpoints", uploadsPrefix+">")
+	uploads.MaxBytes = l.UploadsMaxBytes
+	uploads.AllowAtomicPublish, uploads.AllowMsgTTL, uploads.AllowRollup = true, true, true
+
+	access := l.stream(StreamAccess, "Records of access sessions", AccessSubject(">"))
+	access.MaxBytes, access.MaxAge = l.AccessMaxBytes, l.AccessMaxAge
+	audit := l.stream(StreamAudit, "Events that belong to no session", AuditSubject(">"))
+	audit.MaxBytes, audit.MaxAge = l.AuditMaxBytes, l.AuditMaxAge
+
+	// Notifications say what is true elsewhere too (manifests, upload log), so
+	// the oldest give way: a reader that is gone must not stop the completer.
+	notify := l.stream(StreamNotify, "What became of recordings", NotifySubject(">"))
+	notify.MaxBytes, notify.MaxAge, notify.Discard = l.NotifyMaxBytes, l.NotifyMaxAge, jetstream.DiscardOld
+	return append(cfgs, uploads, access, audit, notify)
+}
+
+func (l Layout) stream(name, description, subject string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              name,
+		Description:       description,
+		Subjects:          []string{subject},
+		Retention:         jetstream.LimitsPolicy,
+		Discard:           jetstream.DiscardNew,
+		MaxMsgs:           -1,
+		MaxMsgsPerSubject: -1,
+		MaxConsumers:      -1,
+		MaxMsgSize:        -1,
+		Storage:           l.Storage,
+		Replicas:          l.Replicas,
+		Duplicates:        minDuplicates,
+		AllowDirect:       true,
+		Metadata: map[string]string{
+			metaLayout:     strconv.Itoa(LayoutVersion),
+			metaPartitions: strconv.Itoa(l.Partitions),
+		},
+	}
+}
+
+// installed is the layout that the streams' settings amount to; fields of
+// streams that are not there are zero.
+func installed(have map[string]jetstream.StreamConfig) (Layout, error) {
+	var l Layout
+	first, ok := have[EventStream(0)]
+	if !ok {
+		return l, nil
+	}
+	if v, err := strconv.Atoi(first.Metadata[metaLayout]); err == nil && v > LayoutVersion {
+		return l, fmt.Errorf("stream %s: layout version %d: %w than %d", first.Name, v, ErrVersion, LayoutVersion)
+	}
+	n, err := strconv.Atoi(first.Metadata[metaPartitions])
+	if err != nil || n < 1 || n > MaxPartitions {
+		return l, &LayoutError{first.Name, "metadata " + metaPartitions, first.Metadata[metaPartitions], "a number of partitions"}
+	}
+	l.Partitions, l.Replicas, l.EventsMaxBytes, l.Storage = n, first.Replicas, first.MaxBytes, first.Storage
+	l.UploadsMaxBytes = have[StreamUploads].MaxBytes
+	l.AccessMaxBytes, l.AccessMaxAge = have[StreamAccess].MaxBytes, have[StreamAccess].MaxAge
+	l.AuditMaxBytes, l.AuditMaxAge = have[StreamAudit].MaxBytes, have[StreamAudit].MaxAge
+	l.NotifyMaxBytes, l.NotifyMaxAge = have[StreamNotify].MaxBytes, have[StreamNotify].MaxAge
+	return l, nil
+}

@@ -118,3 +118,13 @@ func AuditSubject(typ string) string { return "tapedeck.audit." + typ }
 // NotifySubject is where what became of recordings is told: completed,
 // abandoned, failed.
 func NotifySubject(what string) string { return "tapedeck.notify.recording." + what }
+
+func validNames(node, sid string) error {
+	if err := ValidName(node); err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	if err := ValidName(sid); err != nil {
+		return fmt.Errorf("session: %w", err)
+	}
+	return nil
+}

@@ -1,43 +1,330 @@
 package bus
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+
+	"github.com/tapedeck-io/tapedeck/pkg/events"
+	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
+)
 
 // A Stream publishes one session. It is safe for concurrent use, but the order
 // of events is the caller's to keep.
-type Stream struct{}
+//
+// The first error that ends it is kept, and every later call returns it.
+type Stream struct {
+	p         *Publisher
+	partition int
+	node, sid string
+	subject   string
+	writer    string // nonce of this writer
 
-// Append queues one event, which is copied. It waits while the session's queue
-// is full. index is the event's own, and at least [Stream.Next].
-func (s *Stream) Append(ctx context.Context, oneof []byte, index int64) error { return nil }
+	mu      sync.Mutex // taken before the publisher's
+	next    int64      // index that comes next
+	stored  int64      // every event below it is acknowledged
+	last    uint64     // sequence of the session's newest message, as far as we know
+	queue   []*message // oldest first; only the first is ever in flight
+	bytes   int        // of records in the queue
+	queued  uint64     // messages ever put into the queue, and of those acknowledged
+	acked   uint64
+	ending  uint64 // the number of the message that ends the session for us; 0: none
+	token   uint64 // of the first message's claim; 0: none
+	sent    bool   // the first message is in flight
+	busy    bool   // the first message is claimed, in flight, put off or asked about
+	tries   int    // of the first message
+	timer   *time.Timer
+	round   int // makes a timer that fired late harmless
+	waiting error
+	grants  []grant       // to pass on when mu is released
+	changed chan struct{} // closed at the next change, if somebody waits for one
+	closed  bool
+	err     error
+	done    chan struct{}
+}
 
-// Flush returns nil when everything appended before is stored.
-func (s *Stream) Flush(ctx context.Context) error { return nil }
+// A message is one message of the session, before and while it is in flight.
+type message struct {
+	control     Control
+	to          string
+	first, next int64 // event indexes; equal for a control message
+	body        []byte
+	msg         *nats.Msg // nil until it is first sent; from then on it does not grow
+}
+
+func newStream(p *Publisher, node, sid string, next int64, last uint64) *Stream {
+	part := Partition(sid, p.l.Partitions)
+	return &Stream{
+		p: p, partition: part, node: node, sid: sid, subject: EventSubject(part, node, sid), writer: nuid.Next(),
+		next: next, stored: next, last: last, done: make(chan struct{}),
+	}
+}
+
+func (s *Stream) errorf(format string, a ...any) error {
+	return fmt.Errorf("publish session %s from event %d: "+format, append([]any{s.sid, s.stored}, a...)...)
+}
+
+// Append queues one event, which it copies. It waits while the session's queue
+// is full; an error of ctx then means that the event was not taken. That it
+// returns nil does not mean that the event is stored.
+//
+// index is the event's own and not below [Stream.Next]; else the error wraps
+// [ErrIndex], as it does if the event says otherwise. An event that is over
+// events.MaxOneOf wraps [ErrTooLarge], what is no event events.ErrNotOneOf. None
+// of these harms the stream.
+func (s *Stream) Append(ctx context.Context, oneof []byte, index int64) error {
+	if len(oneof) > events.MaxOneOf {
+		return fmt.Errorf("append event %d of session %s (%d bytes, limit %d): %w", index, s.sid, len(oneof), events.MaxOneOf, ErrTooLarge)
+	}
+	h, err := events.Scan(oneof)
+	if err != nil {
+		return fmt.Errorf("append event %d of session %s: %w", index, s.sid, err)
+	}
+	if h.Index != index {
+		return fmt.Errorf("append event %d of session %s: the event says %d: %w", index, s.sid, h.Index, ErrIndex)
+	}
+	s.mu.Lock()
+	defer s.unlock()
+	if err := s.room(ctx, len(oneof)+frameSize); err != nil {
+		return err
+	}
+	if index < s.next {
+		return fmt.Errorf("append event %d of session %s, whose next is %d: %w", index, s.sid, s.next, ErrIndex)
+	}
+	m := s.gathering(len(oneof)+frameSize, index)
+	m.body = slicefmt.AppendFrame(m.body, oneof)
+	m.next = index + 1
+	s.next = index + 1
+	s.bytes += len(oneof) + frameSize
+	s.send()
+	return nil
+}
+
+const frameSize = 4
+
+// room waits until n bytes more may be queued.
+func (s *Stream) room(ctx context.Context, n int) error {
+	for {
+		switch {
+		case s.err != nil:
+			return s.err
+		case s.ending != 0:
+			return s.errorf("%w", ErrEnded)
+		case s.bytes == 0 || s.bytes+n <= s.p.o.MaxQueue:
+			return nil
+		}
+		if err := s.wait(ctx); err != nil {
+			return fmt.Errorf("append event %d of session %s (%d bytes wait): %w", s.next, s.sid, s.bytes, err)
+		}
+	}
+}
+
+// gathering is the message that takes n bytes more.
+func (s *Stream) gathering(n int, index int64) *message {
+	if k := len(s.queue); k > 0 {
+		m := s.queue[k-1]
+		claimed := k == 1 && s.busy
+		if !claimed && m.control == ControlNone && len(m.body)+n <= s.p.o.MaxMessage {
+			return m
+		}
+	}
+	m := &message{first: index}
+	if len(s.queue) > 0 {
+		m.body = getBody() // more will follow
+	}
+	s.enqueue(m)
+	return m
+}
+
+func (s *Stream) enqueue(m *message) {
+	s.queue = append(s.queue, m)
+	s.queued++
+}
+
+// wait releases the lock until something changes.
+func (s *Stream) wait(ctx context.Context) error {
+	if s.changed == nil {
+		s.changed = make(chan struct{})
+	}
+	changed := s.changed
+	s.unlock()
+	defer s.mu.Lock()
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (s *Stream) change() {
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
+}
+
+// unlock passes on, without the lock, the room that was made under it.
+func (s *Stream) unlock() {
+	gs := s.takeGrants()
+	s.mu.Unlock()
+	s.p.dispatch(gs)
+}
+
+func (s *Stream) takeGrants() []grant {
+	gs := s.grants
+	s.grants = nil
+	return gs
+}
+
+// until waits for the acknowledgement of the message with number n.
+func (s *Stream) until(ctx context.Context, n uint64) error {
+	for s.acked < n {
+		if s.err != nil {
+			return s.err
+		}
+		if err := s.wait(ctx); err != nil {
+			return s.errorf("%d messages are not acknowledged: %w", n-s.acked, err)
+		}
+	}
+	return nil
+}
+
+// Flush returns nil when everything appended before is stored. When ctx ends
+// first, nothing is lost: the stream goes on publishing.
+func (s *Stream) Flush(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.unlock()
+	if err := s.until(ctx, s.queued); err != nil {
+		return err
+	}
+	if !s.ended() {
+		return s.err
+	}
+	return nil
+}
+
+// ended: all there was to say is stored.
+func (s *Stream) ended() bool { return s.ending != 0 && s.acked >= s.ending }
 
 // Alive says that the session is open though idle, and returns when the bus has
-// that.
-func (s *Stream) Alive(ctx context.Context) error { return nil }
+// that. If events wait, they say it, and Alive is Flush.
+func (s *Stream) Alive(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.unlock()
+	if s.err == nil && s.ending != 0 {
+		return s.errorf("%w", ErrEnded)
+	}
+	if s.err != nil {
+		return s.err
+	}
+	if len(s.queue) == 0 {
+		s.control(&message{control: ControlAlive})
+	}
+	return s.until(ctx, s.queued)
+}
 
 // End says that the session is over with the events appended so far, and
-// returns when all of it is stored. Append returns [ErrEnded] from then on.
-func (s *Stream) End(ctx context.Context) error { return nil }
+// returns when all of it is stored. Append returns [ErrEnded] from the moment
+// that End is called. When ctx ends first the end is still on its way, and End
+// can be called again to wait for it.
+func (s *Stream) End(ctx context.Context) error {
+	return s.finish(ctx, &message{control: ControlEnd})
+}
 
-// Handover names the node that goes on with the session at [Stream.Next] and
-// returns when that is stored. Append returns [ErrEnded] from then on.
-func (s *Stream) Handover(ctx context.Context, to string) error { return nil }
+// Handover names the node that goes on with the session, at [Stream.Next], and
+// returns when that is stored: only then may the other node begin, with
+// [Publisher.OpenAt]. In all else it is like End.
+func (s *Stream) Handover(ctx context.Context, to string) error {
+	if err := ValidName(to); err != nil {
+		return fmt.Errorf("hand over session %s: %w", s.sid, err)
+	}
+	return s.finish(ctx, &message{control: ControlHandover, to: to})
+}
+
+func (s *Stream) finish(ctx context.Context, m *message) error {
+	s.mu.Lock()
+	defer s.unlock()
+	if s.ending == 0 {
+		if s.err != nil {
+			return s.err
+		}
+		s.control(m)
+		s.ending = s.queued
+	}
+	return s.until(ctx, s.ending)
+}
+
+func (s *Stream) control(m *message) {
+	m.first, m.next = s.next, s.next
+	s.enqueue(m)
+	s.send()
+}
 
 // Close flushes and lets go of the session, which stays open on the bus and can
-// be resumed.
-func (s *Stream) Close(ctx context.Context) error { return nil }
+// be resumed. It lets go also if ctx ends before all is stored, and says so.
+func (s *Stream) Close(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.unlock()
+	if s.closed || s.ended() {
+		return nil
+	}
+	if s.err != nil {
+		return s.err
+	}
+	err := s.until(ctx, s.queued)
+	s.closed = true
+	s.fail(s.errorf("%w", ErrClosed))
+	return err
+}
 
 // Next is the index that the next event should have.
-func (s *Stream) Next() int64 { return 0 }
+func (s *Stream) Next() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.next
+}
+
+// Stored is the index below which the bus has acknowledged every event of this
+// writer.
+func (s *Stream) Stored() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stored
+}
 
 // Waiting says what the stream waits for before it can go on, nil if nothing:
 // room, a leader, a connection.
-func (s *Stream) Waiting() error { return nil }
+func (s *Stream) Waiting() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.waiting
+}
 
-// Err says why the stream cannot go on; nil while it can.
-func (s *Stream) Err() error { return nil }
+// Err says why the stream cannot go on; nil while it can. After End it wraps
+// [ErrEnded], after Close [ErrClosed].
+func (s *Stream) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
 
 // Done is closed when Err is no longer nil.
-func (s *Stream) Done() <-chan struct{} { return nil }
+func (s *Stream) Done() <-chan struct{} { return s.done }
+
+// fail ends the stream. What is in flight may still be stored.
+func (s *Stream) fail(err error) {
+	if s.err != nil {
+		return
+	}
+	s.err = err
+	s.rest()
+	s.queue, s.bytes, s.waiting = nil, 0, nil
+	s.p.forget(s)
+	close(s.done)
+	s.change()
+}

@@ -1,0 +1,143 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Resume goes on with a session of node that an earlier writer left open, and
+// says which index comes next. The earlier writer, if it still runs, gets an
+// [ErrConflict] once this one has published.
+//
+// The next index is learned from the session's last message and from its upload
+// log. A user that may not read the log can resume only while the bus has
+// messages of the session; else the error wraps [ErrPermission] and the caller
+// must know the index itself ([Publisher.OpenAt]).
+//
+// Errors: [ErrNoSession] if nothing was ever stored, [ErrEnded], [ErrConflict]
+// if the session belongs to another node, [ErrVersion].
+func (p *Publisher) Resume(ctx context.Context, node, sid string) (*Stream, int64, error) {
+	s, err := p.open(node, sid, 0, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	err = s.learn(ctx)
+	s.mu.Lock()
+	defer s.unlock()
+	if err == nil {
+		err = s.err
+	}
+	if err != nil {
+		s.fail(err)
+		return nil, 0, fmt.Errorf("resume session %s of node %s: %w", sid, node, err)
+	}
+	return s, s.next, nil
+}
+
+// learn sets where the session stands.
+func (s *Stream) learn(ctx context.Context) error {
+	next, last, err := s.learnFromMessages(ctx)
+	onBus := err == nil
+	if err != nil && !errors.Is(err, errNotFound) {
+		return err
+	}
+	st, err := s.p.c.sessionState(ctx, s.partition, s.sid)
+	switch {
+	case err == nil:
+		if err := st.mayContinue(s.node); err != nil {
+			return err
+		}
+		next = max(next, st.Next)
+	case errors.Is(err, errNotFound) && !onBus:
+		return ErrNoSession
+	case errors.Is(err, errNotFound), errors.Is(err, ErrPermission) && onBus:
+	case errors.Is(err, ErrPermission):
+		return fmt.Errorf("the bus has no message of it, and its upload log says which index comes next: %w", err)
+	default:
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next, s.stored, s.last = next, next, last
+	return nil
+}
+
+func (s *Stream) learnFromMessages(ctx context.Context) (next int64, last uint64, err error) {
+	msg, seq, at, err := s.p.c.last(ctx, EventStream(s.partition), s.subject)
+	if err != nil {
+		return 0, 0, err
+	}
+	m, err := decode(s.subject, msg.Header, msg.Data, seq, at)
+	if err != nil {
+		return 0, 0, err
+	}
+	switch m.Control {
+	case ControlEnd:
+		return 0, 0, fmt.Errorf("message %d: %w", seq, ErrEnded)
+	case ControlHandover:
+		return 0, 0, fmt.Errorf("message %d: handed over to node %s: %w", seq, m.To, ErrEnded)
+	}
+	if next, err = m.next(); err != nil {
+		return 0, 0, fmt.Errorf("message %d: %w", seq, err)
+	}
+	return next, seq, nil
+}
+
+// mayContinue says whether node may publish to the session.
+func (st SessionState) mayContinue(node string) error {
+	switch {
+	case st.Ended:
+		return fmt.Errorf("its upload log is closed: %w", ErrEnded)
+	case st.NextNode != "" && st.NextNode != node:
+		return fmt.Errorf("it was handed over to node %s: %w", st.NextNode, ErrEnded)
+	case st.NextNode == "" && st.Node != "" && st.Node != node:
+		return fmt.Errorf("it belongs to node %s: %w", st.Node, ErrConflict)
+	}
+	return nil
+}
+
+// sessionState reads a session's newest state in its upload log.
+func (c *Conn) sessionState(ctx context.Context, p int, sid string) (SessionState, error) {
+	if denied := c.logDenied.Load(); denied != nil {
+		return SessionState{}, *denied
+	}
+	var newest *nats.Msg
+	var newestSeq uint64
+	for _, subject := range []string{LogSubject(p, sid), CheckpointSubject(p, sid)} {
+		msg, seq, _, err := c.last(ctx, StreamUploads, subject)
+		if errors.Is(err, errNotFound) {
+			continue
+		}
+		if err != nil {
+			if errors.Is(err, ErrPermission) {
+				c.logDenied.Store(&err) // once is enough: the server logs each try
+			}
+			return SessionState{}, err
+		}
+		if seq > newestSeq {
+			newest, newestSeq = msg, seq
+		}
+	}
+	if newest == nil {
+		return SessionState{}, errNotFound
+	}
+	var v struct {
+		V int `json:"v"`
+	}
+	raw := []byte(newest.Header.Get(HeaderState))
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return SessionState{}, fmt.Errorf("read record %d of the upload log: %w", newestSeq, err)
+	}
+	if v.V > LogVersion {
+		return SessionState{}, fmt.Errorf("record %d of the upload log has version %d: %w than %d", newestSeq, v.V, ErrVersion, LogVersion)
+	}
+	var st SessionState
+	if err := json.Unmarshal(raw, &st); err != nil {
+		return SessionState{}, fmt.Errorf("read record %d of the upload log: %w", newestSeq, err)
+	}
+	return st, nil
+}

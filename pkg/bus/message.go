@@ -25,6 +25,7 @@ const (
 	HeaderControl = "Tapedeck-Control" // one of the Control constants; the message has no payload
 	HeaderCount   = "Tapedeck-Count"   // of a control message: events so far, which is the next index
 	HeaderTo      = "Tapedeck-To"      // of a handover: the node that goes on
+	HeaderNote    = "Tapedeck-Note"    // what the writer wants to know when it resumes; nobody else reads it
 )
 
 // A Control is what a control message says.
@@ -50,6 +51,7 @@ type Message struct {
 	Control   Control // ControlNone for records
 	Count     int64   // with a Control
 	To        string  // with ControlHandover
+	Note      string  // see [Stream.SetNote]
 	Payload   []byte
 }
 
@@ -134,7 +136,7 @@ func decode(subject string, h nats.Header, payload []byte, seq uint64, at time.T
 	}
 	m := Message{
 		Partition: p, Node: node, SID: sid, Seq: seq, Time: at, Version: 1, First: -1,
-		Writer: h.Get(HeaderWriter), Control: Control(h.Get(HeaderControl)), To: h.Get(HeaderTo), Payload: payload,
+		Writer: h.Get(HeaderWriter), Control: Control(h.Get(HeaderControl)), To: h.Get(HeaderTo), Note: h.Get(HeaderNote), Payload: payload,
 	}
 	if err := m.header(h); err != nil {
 		return m, fmt.Errorf("decode message %d of session %s: %w", seq, sid, err)

@@ -84,6 +84,7 @@ func (s *Stream) learnFromMessages(ctx context.Context) (next int64, last uint64
 	if next, err = m.next(); err != nil {
 		return 0, 0, fmt.Errorf("message %d: %w", seq, err)
 	}
+	s.resumed = m
 	return next, seq, nil
 }
 

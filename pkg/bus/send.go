@@ -88,6 +88,9 @@ func (s *Stream) build(m *message) *nats.Msg {
 	if m.to != "" {
 		h[HeaderTo] = []string{m.to}
 	}
+	if m.note != "" {
+		h[HeaderNote] = []string{m.note}
+	}
 	msg := &nats.Msg{Subject: s.subject, Header: h, Data: m.body}
 	s.expect(msg)
 	return msg

@@ -23,6 +23,7 @@ type Stream struct {
 	node, sid string
 	subject   string
 	writer    string // nonce of this writer
+	resumed   Message
 
 	mu      sync.Mutex // taken before the publisher's
 	next    int64      // index that comes next
@@ -40,7 +41,8 @@ type Stream struct {
 	timer   *time.Timer
 	round   int // makes a timer that fired late harmless
 	waiting error
-	grants  []grant       // to pass on when mu is released
+	grants  []grant // to pass on when mu is released
+	note    func() string
 	changed chan struct{} // closed at the next change, if somebody waits for one
 	closed  bool
 	err     error
@@ -51,6 +53,7 @@ type Stream struct {
 type message struct {
 	control     Control
 	to          string
+	note        string
 	first, next int64 // event indexes; equal for a control message
 	body        []byte
 	msg         *nats.Msg // nil until it is first sent; from then on it does not grow
@@ -141,9 +144,27 @@ func (s *Stream) gathering(n int, index int64) *message {
 }
 
 func (s *Stream) enqueue(m *message) {
+	if s.note != nil {
+		m.note = s.note()
+	}
 	s.queue = append(s.queue, m)
 	s.queued++
 }
+
+// SetNote has note called for each message, control messages included, when its
+// first event comes or it is made: what it returns says how things stand before
+// that event, and stands in a header of the message ([Message.Note]). Whoever
+// resumes the session finds it with [Stream.Last]. note is called under the
+// stream's lock and must not use the stream; the text has no line ends.
+func (s *Stream) SetNote(note func() string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.note = note
+}
+
+// Last is the message that [Publisher.Resume] found to be the session's last.
+// Its SID is empty if the bus had none any more, or if the session was opened.
+func (s *Stream) Last() Message { return s.resumed }
 
 // wait releases the lock until something changes.
 func (s *Stream) wait(ctx context.Context) error {

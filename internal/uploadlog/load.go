@@ -22,12 +22,14 @@ type Session struct {
 
 // An Ended is what an owner needs of a session that takes nothing more.
 type Ended struct {
-	Kind   string // ended, completed, notified or parts-lost
-	Seq    uint64 // of the newest record
-	Next   int64  // every event below it was recorded
-	Events int64
-	Node   string
-	Writer string
+	Kind string // ended, completed, notified or parts-lost
+	Seq  uint64 // of the newest record
+	Next int64  // every event below it was recorded
+	// StreamSeq is the newest message that was taken; later ones are late.
+	StreamSeq uint64
+	Events    int64
+	Node      string
+	Writer    string
 }
 
 // A Loaded is everything that is known of a partition when its owner takes it over.
@@ -67,7 +69,7 @@ func (o *Owner) load(ctx context.Context) (Loaded, error) {
 		cursorSeq     uint64
 		found         = map[string]newest{}
 	)
-	err := consume(ctx, o.conn, jetstream.OrderedConsumerConfig{
+	err := consume(ctx, o.conn, false, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{bus.UploadsFilter(o.p)},
 		DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
 		HeadersOnly:    true,
@@ -119,7 +121,7 @@ func (l *Loaded) decode(found map[string]newest) error {
 			return err
 		}
 		if st.Ended || over(n.kind) {
-			l.Ended[sid] = Ended{Kind: n.kind, Seq: n.seq, Next: st.Next, Events: st.Events,
+			l.Ended[sid] = Ended{Kind: n.kind, Seq: n.seq, Next: st.Next, StreamSeq: st.StreamSeq, Events: st.Events,
 				Node: strings.Clone(st.Node), Writer: strings.Clone(st.Writer)}
 			continue
 		}
@@ -181,11 +183,12 @@ func cutLast(s string) (before, after string, ok bool) {
 }
 
 // consume reads UPLOADS with one ordered consumer until fn says that it is done.
-// fn is given the message's stream sequence and how many are still to come.
+// fn is given the message's stream sequence and how many are still to come. With
+// maybeNone it does not wait for a first message that is not there yet.
 //
 // Next blocks, on a goroutine of its own and with a heartbeat: called with short
 // waits it would never notice that its consumer is gone.
-func consume(ctx context.Context, conn *bus.Conn, cfg jetstream.OrderedConsumerConfig,
+func consume(ctx context.Context, conn *bus.Conn, maybeNone bool, cfg jetstream.OrderedConsumerConfig,
 	fn func(m jetstream.Msg, seq, pending uint64) (done bool, err error)) error {
 	// A consumer that cannot be made anew is an error, rather than waited for
 	// without end inside the client where ctx does not reach.
@@ -193,6 +196,10 @@ func consume(ctx context.Context, conn *bus.Conn, cfg jetstream.OrderedConsumerC
 	cons, err := conn.JetStream().OrderedConsumer(ctx, bus.StreamUploads, cfg)
 	if err != nil {
 		return fmt.Errorf("create consumer on %s: %w", bus.StreamUploads, err)
+	}
+	defer remove(ctx, conn, cons)
+	if info := cons.CachedInfo(); maybeNone && info != nil && info.NumPending == 0 {
+		return nil
 	}
 	it, err := cons.Messages(jetstream.PullHeartbeat(time.Second), jetstream.PullExpiry(10*time.Second), jetstream.PullMaxMessages(4096))
 	if err != nil {
@@ -225,11 +232,16 @@ func consume(ctx context.Context, conn *bus.Conn, cfg jetstream.OrderedConsumerC
 		<-result
 		err = ctx.Err()
 	}
-	// The consumer would go by itself, but only after minutes.
-	if info := cons.CachedInfo(); info != nil && conn.NATS().IsConnected() {
-		dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
-		defer cancel()
-		_ = conn.JetStream().DeleteConsumer(dctx, bus.StreamUploads, info.Name)
-	}
 	return err
+}
+
+// remove deletes a consumer. It would go by itself, but only after minutes.
+func remove(ctx context.Context, conn *bus.Conn, cons jetstream.Consumer) {
+	info := cons.CachedInfo()
+	if info == nil || !conn.NATS().IsConnected() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
+	defer cancel()
+	_ = conn.JetStream().DeleteConsumer(ctx, bus.StreamUploads, info.Name)
 }

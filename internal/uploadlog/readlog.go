@@ -22,6 +22,7 @@ type Entry struct {
 	State   bus.SessionState
 	Payload []byte
 	Time    time.Time // by the server's clock
+	Expires bool      // the record has a time to live
 }
 
 // A Log is a session's whole log as it was at one moment, oldest record first.
@@ -47,7 +48,7 @@ func ReadLog(ctx context.Context, conn *bus.Conn, p int, sid string) (Log, error
 	if err != nil {
 		return log, fmt.Errorf("read the log of session %s: %w", sid, err)
 	}
-	err = consume(ctx, conn, jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}},
+	err = consume(ctx, conn, false, jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}},
 		func(m jetstream.Msg, seq, _ uint64) (bool, error) {
 			if seq > last.Seq {
 				// The newest went in between, by its TTL or a newer one.
@@ -72,7 +73,7 @@ func entry(m jetstream.Msg, seq uint64) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	e := Entry{Kind: h.Get(bus.HeaderKind), Seq: seq, State: st, Payload: m.Data()}
+	e := Entry{Kind: h.Get(bus.HeaderKind), Seq: seq, State: st, Payload: m.Data(), Expires: h.Get(headerTTL) != ""}
 	if meta, err := m.Metadata(); err == nil {
 		e.Time = meta.Timestamp
 	}
@@ -89,7 +90,8 @@ func ReadLast(ctx context.Context, conn *bus.Conn, p int, sid string) (Entry, er
 	if err != nil {
 		return Entry{}, fmt.Errorf("read the newest record of session %s: %w", sid, err)
 	}
-	return Entry{Kind: m.Header.Get(bus.HeaderKind), Seq: m.Seq, State: st, Payload: m.Data, Time: m.Time}, nil
+	return Entry{Kind: m.Header.Get(bus.HeaderKind), Seq: m.Seq, State: st, Payload: m.Data,
+		Time: m.Time, Expires: m.Header.Get(headerTTL) != ""}, nil
 }
 
 // CompareAndAppend stores rec in the session's log if the newest record there is
@@ -144,6 +146,60 @@ func compareAndAppend(ctx context.Context, conn *bus.Conn, prev uint64, rec Reco
 	}
 }
 
+// A Head is the newest record of a session's log without its payload.
+type Head struct {
+	Partition int
+	SID       string
+	Kind      string
+	Seq       uint64
+	Time      time.Time // by the server's clock
+	Expires   bool      // the record has a time to live
+}
+
+// EachLog calls fn with the newest record of each session's log, of all
+// partitions, until fn returns an error. It reads headers only.
+func EachLog(ctx context.Context, conn *bus.Conn, fn func(Head) error) error {
+	err := consume(ctx, conn, true, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{AllLogs},
+		DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
+		HeadersOnly:    true,
+	}, func(m jetstream.Msg, seq, pending uint64) (bool, error) {
+		p, sid, err := ParseLogSubject(m.Subject())
+		if err != nil {
+			// Nobody of ours writes such a subject, and nothing can be done for it.
+			return pending == 0, nil
+		}
+		h := Head{Partition: p, SID: sid, Kind: m.Headers().Get(bus.HeaderKind), Seq: seq, Expires: m.Headers().Get(headerTTL) != ""}
+		if meta, err := m.Metadata(); err == nil {
+			h.Time = meta.Timestamp
+		}
+		return pending == 0, fn(h)
+	})
+	if err != nil {
+		return fmt.Errorf("look through the logs: %w", err)
+	}
+	return nil
+}
+
+// AllLogs matches the log of every session of every partition.
+const AllLogs = "tapedeck.uploads.*.s.*"
+
+// ParseLogSubject is the reverse of bus.LogSubject.
+func ParseLogSubject(subject string) (p int, sid string, err error) {
+	tokens := strings.Split(subject, ".")
+	if len(tokens) == 5 {
+		p, err = strconv.Atoi(tokens[2])
+		sid = tokens[4]
+	}
+	if err != nil || len(tokens) != 5 || subject != bus.LogSubject(p, sid) {
+		return 0, "", fmt.Errorf("subject %q is no session's log", subject)
+	}
+	if err := bus.ValidName(sid); err != nil {
+		return 0, "", fmt.Errorf("subject %q: %w", subject, err)
+	}
+	return p, sid, nil
+}
+
 // Shrink deletes all records and checkpoints of a session that are older than
 // keep, one by one by their sequences: a purge by subject would hold up the whole
 // stream. It may be repeated, and stopped at any record.
@@ -151,7 +207,7 @@ func Shrink(ctx context.Context, conn *bus.Conn, p int, sid string, keep uint64)
 	var old []uint64
 	// One filter with a wildcard where the subject says log or checkpoint.
 	filter := strings.TrimSuffix(bus.LogSubject(p, sid), "s."+sid) + "*." + sid
-	err = consume(ctx, conn, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}, HeadersOnly: true},
+	err = consume(ctx, conn, true, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}, HeadersOnly: true},
 		func(_ jetstream.Msg, seq, pending uint64) (bool, error) {
 			if seq < keep {
 				old = append(old, seq)
@@ -161,11 +217,18 @@ func Shrink(ctx context.Context, conn *bus.Conn, p int, sid string, keep uint64)
 	if err != nil {
 		return 0, fmt.Errorf("shrink the log of session %s: %w", sid, err)
 	}
-	for _, seq := range old {
-		if err := deleteMsg(ctx, conn, seq); err != nil {
-			return deleted, fmt.Errorf("delete record %d of session %s: %w", seq, sid, err)
+	for i, seq := range old {
+		if err := Delete(ctx, conn, seq); err != nil {
+			return i, fmt.Errorf("shrink the log of session %s: %w", sid, err)
 		}
-		deleted++
 	}
-	return deleted, nil
+	return len(old), nil
+}
+
+// Delete deletes one record by its sequence. That it is gone already is no error.
+func Delete(ctx context.Context, conn *bus.Conn, seq uint64) error {
+	if err := deleteMsg(ctx, conn, seq); err != nil {
+		return fmt.Errorf("delete record %d of %s: %w", seq, bus.StreamUploads, err)
+	}
+	return nil
 }

@@ -1,0 +1,176 @@
+package completer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/tapedeck-io/tapedeck/pkg/events"
+	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
+)
+
+// headRecords is how many of the first events are looked through for the one that
+// says how the session began; producers write it first.
+const headRecords = 64
+
+func (c *Completer) manifestKey(sid string) string { return c.store.Key(sid + ".manifest.json") }
+
+// putManifest writes the manifest beside the recording. Everything in it comes from
+// the log and the recording, so it is the same bytes each time.
+func (c *Completer) putManifest(ctx context.Context, pl *plan, obj finished) error {
+	m := pl.manifest(obj)
+	if len(pl.parts) > 0 {
+		if err := c.describe(ctx, pl, m); err != nil {
+			return fmt.Errorf("read %s back: %w", obj.key, err)
+		}
+	}
+	data, err := m.Marshal()
+	if err != nil {
+		return alarm{fmt.Errorf("manifest of session %s: %w", pl.state.SID, err)}
+	}
+	return c.store.Put(ctx, c.manifestKey(pl.state.SID), data, false)
+}
+
+// manifest is the manifest without what only the recording says.
+func (pl *plan) manifest(obj finished) *slicefmt.Manifest {
+	st := pl.state
+	m := &slicefmt.Manifest{
+		Session: st.SID, Key: obj.key, Outcome: pl.ended.Outcome,
+		Events: pl.ended.Events, Count: pl.ended.Count, Duplicates: st.Duplicates, Late: st.Late,
+		Missing: pl.ended.Count - pl.ended.Events, GapCount: st.GapCount,
+		Bytes: pl.bytes, RawBytes: pl.raw, ETag: obj.etag, Created: pl.entry.Time.UTC(),
+	}
+	if obj.key != "" {
+		m.UploadNonce = st.Upload.Nonce
+	}
+	for _, g := range st.Gaps {
+		m.Gaps = append(m.Gaps, slicefmt.Gap{From: g.From, To: g.To})
+	}
+	m.Parts = make([]slicefmt.ManifestPart, len(pl.parts))
+	var offset int64
+	for i, p := range pl.parts {
+		m.Parts[i] = slicefmt.ManifestPart{
+			Number: p.Number, Offset: offset, Bytes: p.Bytes, RawBytes: p.RawBytes, Records: p.Records,
+			FirstIndex: p.First, LastIndex: p.Last,
+			FirstEvent: p.FirstEvent, LastEvent: p.LastEvent, FirstDelay: p.FirstDelay, LastDelay: p.LastDelay,
+			FirstSequence: p.FirstSeq, LastSequence: p.LastSeq, FirstTime: p.FirstTime, LastTime: p.LastTime,
+			SHA256: p.SHA256, ETag: obj.parts[i].ETag, Checksum: obj.parts[i].Checksum,
+		}
+		offset += p.Bytes
+	}
+	return m
+}
+
+// describe fills in what the events at both ends of the recording say. A recording
+// of one part is read once and its events are counted by type.
+func (c *Completer) describe(ctx context.Context, pl *plan, m *slicefmt.Manifest) error {
+	first, last := m.Parts[0], m.Parts[len(m.Parts)-1]
+	m.Metadata.Start, m.Metadata.End = first.FirstEvent, last.LastEvent
+	head := 0
+	types := map[string]int64{}
+	err := c.readPart(ctx, m.Key, first, func(r slicefmt.Record) (more bool, err error) {
+		types[or(string(r.Type), "unknown")]++
+		head++
+		if head <= headRecords || len(m.Parts) == 1 {
+			err = describeWith(&m.Metadata, r)
+		}
+		return len(m.Parts) == 1 || head < headRecords, err
+	})
+	if err != nil || len(m.Parts) == 1 {
+		m.Types = types
+		return err
+	}
+	return c.readPart(ctx, m.Key, last, func(r slicefmt.Record) (bool, error) {
+		return true, describeWith(&m.Metadata, r)
+	})
+}
+
+// readPart reads the records of one part until f wants no more.
+func (c *Completer) readPart(ctx context.Context, key string, part slicefmt.ManifestPart, f func(slicefmt.Record) (bool, error)) error {
+	body, err := c.store.GetRange(ctx, key, part.Offset, part.Bytes)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = body.Close() }()
+	r := slicefmt.NewReader(body)
+	for {
+		rec, err := r.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if errors.Is(err, slicefmt.ErrCorrupt) || errors.Is(err, slicefmt.ErrVersion) {
+			return alarm{err}
+		}
+		if err != nil {
+			return err
+		}
+		if more, err := f(rec); !more || err != nil {
+			return err
+		}
+	}
+}
+
+// describeWith takes what an event says about its session. Events that begin or end
+// no session are not even decoded.
+func describeWith(md *slicefmt.Metadata, rec slicefmt.Record) error {
+	switch string(rec.Type) {
+	case "session.start", "session.end", "windows.desktop.session.start", "windows.desktop.session.end",
+		"linux.desktop.session.start", "linux.desktop.session.end":
+	default:
+		return nil
+	}
+	oneof, err := events.Unmarshal(rec.OneOf)
+	if err != nil {
+		return alarm{fmt.Errorf("event %d: %w", rec.Index, err)}
+	}
+	switch e := oneof.GetEvent().(type) {
+	case *events.OneOf_SessionStart:
+		describeStart(md, e.SessionStart)
+	case *events.OneOf_SessionEnd:
+		md.Participants = e.SessionEnd.GetParticipants()
+		who(md, e.SessionEnd.GetMetadata(), e.SessionEnd.GetUser(), e.SessionEnd.GetConnection())
+	case *events.OneOf_WindowsDesktopSessionStart:
+		s := e.WindowsDesktopSessionStart
+		who(md, s.GetMetadata(), s.GetUser(), s.GetConnection())
+		md.Kind, md.Hostname, md.ServerAddr = "windows_desktop", s.GetDesktopName(), s.GetDesktopAddr()
+		md.Login = or(s.GetWindowsUser(), md.Login)
+	case *events.OneOf_WindowsDesktopSessionEnd:
+		md.Participants = e.WindowsDesktopSessionEnd.GetParticipants()
+	case *events.OneOf_LinuxDesktopSessionStart:
+		s := e.LinuxDesktopSessionStart
+		who(md, s.GetMetadata(), s.GetUser(), s.GetConnection())
+		md.Kind, md.Hostname, md.ServerAddr = "linux_desktop", s.GetDesktopName(), s.GetDesktopAddr()
+		md.Login = or(s.GetLinuxUser(), md.Login)
+	case *events.OneOf_LinuxDesktopSessionEnd:
+		md.Participants = e.LinuxDesktopSessionEnd.GetParticipants()
+	}
+	return nil
+}
+
+func describeStart(md *slicefmt.Metadata, s *events.SessionStart) {
+	who(md, s.GetMetadata(), s.GetUser(), s.GetConnection())
+	md.Kind = "ssh"
+	if k := s.GetKubernetesCluster().GetKubernetesCluster(); k != "" {
+		md.Kind = "k8s"
+		md.Hostname = k
+	}
+	md.Hostname = or(s.GetServer().GetServerHostname(), md.Hostname)
+	md.ServerID, md.ServerAddr = s.GetServer().GetServerId(), s.GetServer().GetServerAddr()
+	md.Size, md.Command, md.Reason = s.GetTerminalSize(), s.GetInitialCommand(), s.GetReason()
+}
+
+// who takes what all of them say, and keeps what is known already.
+func who(md *slicefmt.Metadata, m *events.Metadata, u *events.UserMetadata, conn *events.ConnectionMetadata) {
+	md.Cluster = or(md.Cluster, m.GetClusterName())
+	md.User, md.Login = or(md.User, u.GetUser()), or(md.Login, u.GetLogin())
+	md.Addr = or(md.Addr, conn.GetRemoteAddr())
+}
+
+// or is the first that is not empty.
+func or(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}

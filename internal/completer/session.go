@@ -1,0 +1,197 @@
+package completer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tapedeck-io/tapedeck/internal/uploadlog"
+	"github.com/tapedeck-io/tapedeck/pkg/bus"
+)
+
+// An alarm is an error that trying again will not mend by itself.
+type alarm struct{ err error }
+
+func (a alarm) Error() string { return a.err.Error() }
+func (a alarm) Unwrap() error { return a.err }
+
+func isAlarm(err error) bool {
+	var a alarm
+	return errors.As(err, &a)
+}
+
+// lostError says that parts of a session exist nowhere any more.
+type lostError struct{ reason string }
+
+func (e *lostError) Error() string { return "parts are lost: " + e.reason }
+
+// ttlBeyondKeep is how much longer than its events a session's last record lives.
+const ttlBeyondKeep = 24 * time.Hour
+
+// advance takes a session as far as it goes, from wherever it is. Every step looks
+// at the newest record only, is safe to repeat, and ends with a record that is
+// stored only if nobody else's came first; then it starts over from what is there.
+func (c *Completer) advance(ctx context.Context, p int, sid string) (result string, err error) {
+	for range 5 {
+		log, err := uploadlog.ReadLog(ctx, c.conn, p, sid)
+		if err != nil {
+			return "", err
+		}
+		result, err := c.steps(ctx, log)
+		if err == nil {
+			return result, nil
+		}
+		if errors.Is(err, uploadlog.ErrMoved) || c.moved(ctx, log) {
+			// Another replica is at it, or has shrunk the log while we read it.
+			continue
+		}
+		return "", err
+	}
+	return "", fmt.Errorf("complete session %s: its log moves on under us", sid)
+}
+
+// moved says whether a log has a newer record than when it was read.
+func (c *Completer) moved(ctx context.Context, log uploadlog.Log) bool {
+	last, err := uploadlog.ReadLast(ctx, c.conn, log.Partition, log.SID)
+	return errors.Is(err, uploadlog.ErrNotFound) || (err == nil && last.Seq != log.Last().Seq)
+}
+
+// steps goes from the newest record of log to the end.
+func (c *Completer) steps(ctx context.Context, log uploadlog.Log) (result string, err error) {
+	last := log.Last()
+	if last.Kind == bus.KindEnded {
+		if last, err = c.finish(ctx, log); err != nil {
+			return "", err
+		}
+	}
+	if last.Kind == bus.KindCompleted {
+		if last, err = c.announce(ctx, log.Partition, log.SID, last); err != nil {
+			return "", err
+		}
+	}
+	if last.Kind == bus.KindNotified && !last.Expires {
+		if err = c.shrink(ctx, log.Partition, log.SID, last); err != nil {
+			return "", err
+		}
+	}
+	if last.Kind == bus.KindLost {
+		return resultLost, nil
+	}
+	return resultDone, nil // also for a session that has not ended
+}
+
+// finish makes the recording and its manifest, and records *completed*; or
+// *parts-lost*.
+func (c *Completer) finish(ctx context.Context, log uploadlog.Log) (uploadlog.Entry, error) {
+	pl, err := newPlan(log)
+	if err != nil {
+		// The log contradicts itself or has a hole: never completed as if whole.
+		return uploadlog.Entry{}, alarm{err}
+	}
+	rec := bus.CompletedRecord{
+		Bytes: pl.bytes, Events: pl.ended.Events, Outcome: pl.ended.Outcome, At: time.Now().UTC().Truncate(time.Millisecond),
+	}
+	obj, err := c.object(ctx, pl)
+	var lost *lostError
+	if errors.As(err, &lost) {
+		return c.lose(ctx, pl, rec, lost.reason)
+	}
+	if err != nil {
+		return uploadlog.Entry{}, err
+	}
+	// A crash here leaves the finished object. The next try finds it and sees by
+	// nonce and size that it is ours.
+	rec.Key, rec.ETag, rec.Manifest = obj.key, obj.etag, c.manifestKey(pl.state.SID)
+	if err := c.putManifest(ctx, pl, obj); err != nil {
+		return uploadlog.Entry{}, err
+	}
+	// A crash here leaves object and manifest. The manifest is written once more,
+	// the same bytes.
+	e, err := c.commit(ctx, bus.KindCompleted, pl.log.Partition, pl.log.SID, pl.entry, rec, 0)
+	if err != nil {
+		return uploadlog.Entry{}, err
+	}
+	c.log.Info("recording completed", "session", pl.state.SID, "key", obj.key, "parts", len(pl.parts),
+		"bytes", pl.bytes, "events", rec.Events, "outcome", rec.Outcome)
+	return e, nil
+}
+
+// lose tells that a session's parts are lost and records it.
+func (c *Completer) lose(ctx context.Context, pl *plan, rec bus.CompletedRecord, reason string) (uploadlog.Entry, error) {
+	rec.Lost = reason
+	if pl.state.Upload != nil {
+		rec.Key = pl.state.Upload.Key
+	}
+	// Told first: once parts-lost is recorded nothing brings a completer back.
+	if err := c.notify(ctx, NotifyFailed, pl.log.SID, pl.entry.Seq, rec); err != nil {
+		return uploadlog.Entry{}, err
+	}
+	// A crash here leaves a notification that comes once more with the same id.
+	e, err := c.commit(ctx, bus.KindLost, pl.log.Partition, pl.log.SID, pl.entry, rec, 0)
+	if err != nil {
+		return uploadlog.Entry{}, err
+	}
+	c.log.Error("parts of a recording are lost", "session", pl.log.SID, "key", rec.Key, "reason", reason)
+	return e, nil
+}
+
+// announce tells that a recording is there, and records *notified*.
+func (c *Completer) announce(ctx context.Context, p int, sid string, last uploadlog.Entry) (uploadlog.Entry, error) {
+	var rec bus.CompletedRecord
+	if err := json.Unmarshal(last.Payload, &rec); err != nil {
+		return uploadlog.Entry{}, alarm{fmt.Errorf("read the completed record of session %s: %w", sid, err)}
+	}
+	if err := c.publishUpload(ctx, sid, last.Seq, rec); err != nil {
+		return uploadlog.Entry{}, err
+	}
+	what := NotifyCompleted
+	if rec.Outcome == bus.OutcomeAbandoned {
+		what = NotifyAbandoned
+	}
+	if err := c.notify(ctx, what, sid, last.Seq, rec); err != nil {
+		return uploadlog.Entry{}, err
+	}
+	// A crash between any of these leaves messages that come once more, with the
+	// same ids.
+	return c.commit(ctx, bus.KindNotified, p, sid, last, rec, 0)
+}
+
+// shrink leaves one record of a session's log, which goes when its events are gone.
+//
+// All older records and checkpoints must be deleted before anything of the log has a
+// time to live: one left behind would be the newest when the last one goes, and a
+// slicer would take the session for open. So *notified* is written twice.
+func (c *Completer) shrink(ctx context.Context, p int, sid string, last uploadlog.Entry) error {
+	if _, err := uploadlog.Shrink(ctx, c.conn, p, sid, last.Seq); err != nil {
+		return err
+	}
+	// A crash here, or before: the newest record is still one without a time to
+	// live, and the next try goes on deleting.
+	var rec bus.CompletedRecord
+	if err := json.Unmarshal(last.Payload, &rec); err != nil {
+		return alarm{fmt.Errorf("read the notified record of session %s: %w", sid, err)}
+	}
+	if _, err := c.commit(ctx, bus.KindNotified, p, sid, last, rec, c.cfg.KeepTime+ttlBeyondKeep); err != nil {
+		return err
+	}
+	// A crash here leaves the first notified record. It is found again when the
+	// second one has gone.
+	return uploadlog.Delete(ctx, c.conn, last.Seq)
+}
+
+// commit stores the next record of a session if last is still the newest.
+func (c *Completer) commit(ctx context.Context, kind string, p int, sid string, last uploadlog.Entry,
+	rec bus.CompletedRecord, ttl time.Duration) (uploadlog.Entry, error) {
+	payload, err := json.Marshal(rec)
+	if err != nil {
+		return uploadlog.Entry{}, fmt.Errorf("encode %s record: %w", kind, err)
+	}
+	seq, err := uploadlog.CompareAndAppend(ctx, c.conn, p, sid, last.Seq,
+		uploadlog.Record{Kind: kind, State: last.State, Payload: payload, TTL: ttl})
+	if err != nil {
+		return uploadlog.Entry{}, err
+	}
+	return uploadlog.Entry{Kind: kind, Seq: seq, State: last.State, Payload: payload, Expires: ttl > 0}, nil
+}

@@ -1,0 +1,106 @@
+package completer
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tapedeck-io/tapedeck/internal/uploadlog"
+	"github.com/tapedeck-io/tapedeck/pkg/bus"
+	"github.com/tapedeck-io/tapedeck/pkg/s3store"
+)
+
+// sweep looks through all logs and works on each session that has ended and has not
+// come to its last record, as long as the consumer should have brought it by now.
+func (c *Completer) sweep(ctx, work context.Context) {
+	var due []uploadlog.Head
+	before := time.Now().Add(-min(ackWait, c.cfg.Sweep))
+	err := uploadlog.EachLog(ctx, c.conn, func(h uploadlog.Head) error {
+		if unfinished(h) && h.Time.Before(before) {
+			due = append(due, h)
+		}
+		return nil
+	})
+	if err != nil && ctx.Err() == nil {
+		c.log.Warn("look through the upload log interrupted", "err", err)
+	}
+	if len(due) > 0 {
+		c.log.Info("sessions found that ended and are not finished", "sessions", len(due))
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, h := range due {
+		if c.slots.Acquire(ctx, 1) != nil {
+			return
+		}
+		wg.Go(func() {
+			defer c.slots.Release(1)
+			if !c.begin(h.SID) {
+				return
+			}
+			defer c.end(h.SID)
+			_ = c.try(work, h.Partition, h.SID) // logged and counted there; the next sweep tries again
+		})
+	}
+}
+
+// unfinished says whether there is something left to do after this record.
+func unfinished(h uploadlog.Head) bool {
+	switch h.Kind {
+	case bus.KindEnded, bus.KindCompleted:
+		return true
+	case bus.KindNotified:
+		return !h.Expires
+	}
+	return false
+}
+
+// abortOrphans aborts uploads under the installation's prefix that are old and that
+// no log knows: a slicer died between creating one and recording it, or a recording
+// was begun anew. Whoever uses an upload has recorded it long before that age.
+func (c *Completer) abortOrphans(ctx context.Context) {
+	for up, err := range c.store.ListUploads(ctx, c.store.Key("")) {
+		if err != nil {
+			if ctx.Err() == nil {
+				c.log.Warn("look for orphaned uploads interrupted", "err", err)
+			}
+			return
+		}
+		if time.Since(up.Initiated) < c.cfg.OrphanAge {
+			continue
+		}
+		orphan, err := c.orphan(ctx, up)
+		if err == nil && orphan {
+			err = c.store.AbortUpload(ctx, up.Key, up.ID)
+		}
+		switch {
+		case err != nil:
+			c.log.Warn("orphaned upload not aborted", "key", up.Key, "upload", up.ID, "err", err)
+		case orphan:
+			c.metrics.orphans.Add(ctx, 1)
+			c.log.Info("orphaned upload aborted", "key", up.Key, "upload", up.ID, "since", up.Initiated)
+		}
+	}
+}
+
+// orphan says whether an upload is of a recording of ours and is not the one that
+// the session's log, read now, names.
+func (c *Completer) orphan(ctx context.Context, up s3store.Upload) (bool, error) {
+	name := strings.TrimPrefix(up.Key, c.store.Key(""))
+	sid, ok := strings.CutSuffix(name, ".tar")
+	if !ok || bus.ValidName(sid) != nil {
+		return false, nil // not a recording's key
+	}
+	last, err := uploadlog.ReadLast(ctx, c.conn, bus.Partition(sid, c.layout.Partitions), sid)
+	switch {
+	case errors.Is(err, uploadlog.ErrNotFound):
+		return true, nil
+	case errors.Is(err, uploadlog.ErrNewer):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return last.State.Upload == nil || last.State.Upload.ID != up.ID, nil
+}

@@ -19,6 +19,8 @@ var (
 	ErrClosed = errors.New("closed")
 	// ErrNoSession: nothing is known of the session.
 	ErrNoSession = errors.New("no such session on the bus")
+	// ErrTrimmed: messages that were there when reading began are gone.
+	ErrTrimmed = errors.New("no longer on the bus")
 	// ErrNotInstalled: the streams are not there.
 	ErrNotInstalled = errors.New("tapedeck's streams are not on this NATS account")
 	// ErrVersion: a newer version than this program knows.

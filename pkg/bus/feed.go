@@ -93,12 +93,10 @@ func (f *feed) nextBefore(ctx context.Context, end uint64) (jetstream.Msg, error
 		}
 		_, last, _, err := f.c.last(ctx, f.stream, f.filter)
 		if errors.Is(err, errNotFound) || err == nil && last < f.from {
-			return nil, fmt.Errorf("messages %d to %d were trimmed while reading: %w", f.from, end, errTrimmed)
+			return nil, fmt.Errorf("messages %d to %d were trimmed while reading: %w", f.from, end, ErrTrimmed)
 		}
 	}
 }
-
-var errTrimmed = errors.New("no longer on the bus")
 
 // open makes a consumer, and tries again where that can help.
 func (f *feed) open(ctx context.Context) error {

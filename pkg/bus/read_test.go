@@ -1,0 +1,227 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/tapedeck-io/tapedeck/pkg/bus"
+)
+
+func TestFollowSeesEventsAsTheyCome(t *testing.T) {
+	s := newSite(t, small(1))
+	p := s.publisher(t, s.conn, bus.PublisherOptions{})
+	st := open(t, p, "node", "sid")
+	appendEvents(t, st, 0, 10)
+	flush(t, st)
+	reader := connect(t, s.srv.URL())
+	seen := make(chan int64, 100)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for m, err := range bus.Read(t.Context(), reader, s.layout, "sid", bus.ReadOptions{Follow: true, StopAtEnd: true}) {
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for _, i := range indexesOf(t, m) {
+				seen <- i
+			}
+		}
+		close(seen)
+	})
+	var got []int64
+	for len(got) < 10 {
+		got = append(got, <-seen)
+	}
+	for i := int64(10); i < 15; i++ {
+		start := time.Now()
+		appendEvents(t, st, i, i+1)
+		got = append(got, <-seen)
+		if d := time.Since(start); d > 2*time.Second {
+			t.Errorf("event %d was seen after %s", i, d)
+		}
+	}
+	if err := st.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	for i := range seen {
+		got = append(got, i)
+	}
+	mustRun(t, got, 0, 15)
+}
+
+func TestFollowGoesOnAfterTheServerRestarted(t *testing.T) {
+	s, cfg := restartable(t)
+	p := s.publisher(t, s.conn, bus.PublisherOptions{})
+	st := open(t, p, "node", "sid")
+	appendEvents(t, st, 0, 100)
+	flush(t, st)
+	seen := make(chan int64, 1000)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer close(seen)
+		for m, err := range bus.Read(t.Context(), s.conn, s.layout, "sid", bus.ReadOptions{Follow: true, StopAtEnd: true}) {
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for _, i := range indexesOf(t, m) {
+				seen <- i
+			}
+		}
+	})
+	var got []int64
+	for len(got) < 100 {
+		got = append(got, <-seen)
+	}
+	s.restart(t, cfg)
+	appendEvents(t, st, 100, 200)
+	if err := st.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range seen {
+		got = append(got, i)
+	}
+	wg.Wait()
+	mustRun(t, got, 0, 200)
+}
+
+func TestFollowThatIsCancelledLeavesNothingBehind(t *testing.T) {
+	s := newSite(t, small(1))
+	st := open(t, s.publisher(t, s.conn, bus.PublisherOptions{}), "node", "sid")
+	appendEvents(t, st, 0, 3)
+	flush(t, st)
+	drain := func(o bus.ReadOptions, stopAfter int) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		for _, err := range bus.Read(ctx, s.conn, s.layout, "sid", o) {
+			if err != nil {
+				return err
+			}
+			if stopAfter--; stopAfter == 0 {
+				return nil
+			}
+		}
+		return nil
+	}
+	_ = drain(bus.ReadOptions{}, 0) // what nats.go keeps for good is there now
+	before := goleak.IgnoreCurrent()
+	start := time.Now()
+	if err := drain(bus.ReadOptions{Follow: true}, 0); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("follow until ctx is done: %v", err)
+	}
+	if d := time.Since(start); d > time.Second {
+		t.Errorf("took %s to stop", d)
+	}
+	for i := range 5 {
+		if err := drain(bus.ReadOptions{Follow: i%2 == 0}, 1); err != nil {
+			t.Error(err)
+		}
+	}
+	goleak.VerifyNone(t, before)
+	eventually(t, "the server has no consumer left", func() bool { return s.state(t, 0).Consumers == 0 })
+}
+
+func TestReadYieldsWhatItIsAskedFor(t *testing.T) {
+	s := newSite(t, small(2))
+	p := s.publisher(t, s.conn, bus.PublisherOptions{})
+	for _, node := range []string{"a", "b"} {
+		st := open(t, p, node, "sid")
+		for i := range int64(4) {
+			appendEvents(t, st, i, i+1)
+			flush(t, st)
+		}
+	}
+	count := func(o bus.ReadOptions) (n int) {
+		for m, err := range bus.Read(t.Context(), s.conn, s.layout, "sid", o) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.Partition != bus.Partition("sid", 2) || m.SID != "sid" || m.Time.IsZero() || m.Writer == "" {
+				t.Errorf("message %+v", m)
+			}
+			n++
+		}
+		return n
+	}
+	for _, tt := range []struct {
+		name string
+		o    bus.ReadOptions
+		want int
+	}{
+		{"everything", bus.ReadOptions{}, 8},
+		{"one node", bus.ReadOptions{Node: "b"}, 4},
+		{"from a sequence", bus.ReadOptions{FromSeq: 7}, 2},
+		{"from beyond the end", bus.ReadOptions{FromSeq: 100}, 0},
+		{"a node that has none", bus.ReadOptions{Node: "c"}, 0},
+	} {
+		if got := count(tt.o); got != tt.want {
+			t.Errorf("%s: %d messages, want %d", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestReadGoesOnAfterAMessageThatIsNone(t *testing.T) {
+	s := newSite(t, small(1))
+	subject := bus.EventSubject(0, "node", "sid")
+	s.put(t, subject, nil, event(t, 0, 10))
+	s.put(t, subject, map[string][]string{bus.HeaderVersion: {"2"}}, event(t, 1, 10))
+	s.put(t, subject, map[string][]string{bus.HeaderControl: {"dance"}}, []byte{})
+	s.put(t, subject, nil, event(t, 2, 10))
+	var errs []error
+	for m, err := range bus.Read(t.Context(), s.conn, s.layout, "sid", bus.ReadOptions{}) {
+		if m.SID != "sid" || m.Node != "node" {
+			t.Errorf("message %+v", m)
+		}
+		errs = append(errs, err)
+	}
+	if len(errs) != 4 || errs[0] != nil || !errors.Is(errs[1], bus.ErrVersion) || !errors.Is(errs[2], bus.ErrPayload) || errs[3] != nil {
+		t.Errorf("errors %v", errs)
+	}
+}
+
+func TestReadSaysWhenTheRestWasTrimmedUnderIt(t *testing.T) {
+	s := newSite(t, small(1))
+	st := open(t, s.publisher(t, s.conn, bus.PublisherOptions{}), "node", "sid")
+	body := int64(60_000)
+	for i := range int64(200) { // more than a reader is sent at a time
+		if err := st.Append(t.Context(), event(t, i, int(body)), i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flush(t, st)
+	var last error
+	n := 0
+	for _, err := range bus.Read(t.Context(), s.conn, s.layout, "sid", bus.ReadOptions{}) {
+		if n++; n == 1 {
+			if err := s.stream(t, 0).Purge(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		last = err
+	}
+	if !errors.Is(last, bus.ErrTrimmed) {
+		t.Errorf("after %d messages: %v", n, last)
+	}
+}
+
+func TestReadOfASessionThatCannotBe(t *testing.T) {
+	s := newSite(t, small(1))
+	for _, o := range []struct {
+		sid, node string
+		l         bus.Layout
+	}{{"a.b", "", s.layout}, {"sid", "*", s.layout}, {"sid", "", bus.Layout{}}} {
+		var last error
+		for _, err := range bus.Read(t.Context(), s.conn, o.l, o.sid, bus.ReadOptions{Node: o.node}) {
+			last = err
+		}
+		if last == nil {
+			t.Errorf("session %q of node %q: no error", o.sid, o.node)
+		}
+	}
+}

@@ -1,0 +1,206 @@
+package slicer
+
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A mark is a moment of the bus's clock and the stream's last sequence then. Once
+// everything up to seq is taken in, whoever was silent at that moment was silent.
+type mark struct {
+	at  time.Time
+	seq uint64
+	set bool
+}
+
+// tickEvery is how often what depends on time is looked at.
+func (p *partition) tickEvery() time.Duration {
+	return min(100*time.Millisecond, p.cfg.IdleCheckpoint/2+time.Millisecond, p.cfg.CursorEvery/2+time.Millisecond)
+}
+
+// tick does what time has made due. What it costs depends on how much that is, not
+// on how many sessions there are.
+func (p *partition) tick() {
+	now := p.now.UnixNano()
+	for s := p.hot.front; s != nil && now-s.active >= int64(p.cfg.IdleCheckpoint); s = p.hot.front {
+		if !p.wantCheckpoint(s, false) {
+			p.hot.out(s)
+			s.active = now
+			p.hot.toBack(s)
+			break
+		}
+	}
+	for range p.dirty.n {
+		s := p.dirty.front
+		if s == nil || now-s.dirtyAt < int64(p.cfg.Holdback) {
+			break
+		}
+		p.wantCheckpoint(s, false)
+		s.dirtyAt = now
+		p.dirty.toBack(s)
+	}
+	for s, r := range p.rewinding {
+		p.payRewind(s, r)
+	}
+	for len(p.waiting) > 0 && p.rewinds < maxRewinds {
+		s := p.waiting[0]
+		p.waiting = p.waiting[1:]
+		if s.io != nil && s.io.rew != nil {
+			s.io.rew.queued = false
+		}
+		p.unpark(s)
+	}
+	if p.full > 0 {
+		p.parkFailing()
+	}
+	p.forgetEnded()
+	p.abandonDue()
+	p.askInfo()
+	p.setTrimmable()
+	p.gauge()
+	if p.draining {
+		p.drained()
+	}
+}
+
+// parkFailing sets sessions aside that hold up the others because their parts fail.
+func (p *partition) parkFailing() {
+	for _, s := range p.sessions {
+		if s.isFull && len(s.closed) > 0 && !s.closed[0].failing.IsZero() && p.now.Sub(s.closed[0].failing) >= p.cfg.ParkAfter {
+			p.park(s)
+		}
+	}
+}
+
+// infoEvery is how often the stream is asked for its end and the bus's time.
+func (p *partition) infoEvery() time.Duration {
+	return min(max(min(p.cfg.AbandonAfter, p.cfg.AbandonEnd)/10, 100*time.Millisecond), 5*time.Second)
+}
+
+// askInfo asks for the stream's state now and then.
+func (p *partition) askInfo() {
+	if p.infoAsked || p.now.Sub(p.infoAt) < p.infoEvery() {
+		return
+	}
+	p.infoAsked, p.infoAt = true, p.now
+	p.goDo(func() {
+		info, err := p.streamInfo(p.ctx)
+		p.post(func() {
+			p.infoAsked = false
+			if err != nil {
+				p.log.Warn("stream does not answer", "err", err)
+				return
+			}
+			p.heard(info)
+		})
+	})
+}
+
+// heard takes note of the stream's state. A stream that was replaced while it was
+// being read is found out here.
+func (p *partition) heard(info *jetstream.StreamInfo) {
+	if err := sameStream(info, p.created, p.read); err != nil {
+		p.fail(err)
+		return
+	}
+	p.lastSeq = info.State.LastSeq
+	if !p.mark.set {
+		p.mark = mark{at: info.TimeStamp, seq: info.State.LastSeq, set: true}
+	}
+	p.abandonDue()
+}
+
+// abandonDue abandons the sessions that were silent for too long at the mark, once
+// everything that was in the stream at that moment has been taken in: a backlog is
+// not silence.
+func (p *partition) abandonDue() {
+	if !p.mark.set || p.read < p.mark.seq || p.draining {
+		return
+	}
+	p.mark.set = false
+	p.abandonSilent(&p.seen, p.mark.at.Add(-p.cfg.AbandonAfter))
+	p.abandonSilent(&p.ending, p.mark.at.Add(-p.cfg.AbandonEnd))
+}
+
+func (p *partition) abandonSilent(l *list, before time.Time) {
+	for s := l.front; s != nil && !s.live.Seen.After(before); s = l.front {
+		l.out(s)
+		switch {
+		case s.io != nil && s.io.rew != nil, s.io != nil && len(s.io.queue) > 0, s.live.StreamSeq == 0:
+			// It is being read again: not silent, only behind.
+			l.toBack(s)
+			return
+		case s.letGo():
+			s.quit = true
+			if !s.needIO().loading {
+				p.load(s)
+			}
+		default:
+			p.abandon(s)
+		}
+	}
+}
+
+// abandon ends a session whose producer has fallen silent.
+func (p *partition) abandon(s *session) {
+	p.log.Warn("session abandoned: nothing came of it for too long", "session", s.live.SID, "node", s.live.Node, "seen", s.live.Seen, "events", s.live.Events)
+	p.met.abandoned.Add(p.ctx, 1)
+	s.finish(s.live.Seen, true)
+	p.note(s)
+	p.advance(s)
+}
+
+// forgetEnded forgets sessions whose events are long gone from the stream.
+func (p *partition) forgetEnded() {
+	for len(p.endedLog) > 0 && p.now.Sub(p.endedLog[0].at) > p.cfg.KeepTime+time.Hour {
+		delete(p.ended, p.endedLog[0].sid)
+		p.endedLog = p.endedLog[1:]
+	}
+}
+
+// drain begins a graceful stop: nothing more is read, what is on its way is
+// finished, the rest is checkpointed, and the lease is freed.
+func (p *partition) drain() {
+	p.draining, p.drainUntil = true, p.now.Add(p.cfg.DrainTimeout)
+	for _, s := range p.sessions {
+		p.wantCheckpoint(s, false)
+	}
+	p.drained()
+}
+
+// drained releases the partition when nothing is left to do or the time is up.
+// What is not durable by then, the next owner reads again.
+func (p *partition) drained() {
+	if p.releasing || p.writing {
+		return
+	}
+	_, move := p.cursorDue()
+	idle := len(p.holds) == 0 && len(p.loose) == 0 && len(p.ready) == 0 && !move
+	if !idle && p.now.Before(p.drainUntil) {
+		return
+	}
+	p.releasing = true
+	p.goDo(p.release)
+}
+
+// setTrimmable says how far the stream may be trimmed: to the cursor, but not what
+// a session has still to be read again from.
+func (p *partition) setTrimmable() {
+	t := p.cursor
+	for s := range p.rewinding {
+		t = min(t, s.dur.StreamSeq)
+	}
+	p.trimmable.Store(t)
+}
+
+// release lets the partition go, within what is left of the time to stop.
+func (p *partition) release() {
+	ctx, cancel := context.WithTimeout(p.ctx, max(time.Until(p.drainUntil), 2*time.Second))
+	defer cancel()
+	if err := p.owner.Release(ctx); err != nil {
+		p.log.Warn("partition not released; it is taken over when this member is gone", "err", err)
+	}
+	p.cancel(errReleased)
+}

@@ -10,32 +10,52 @@ import (
 )
 
 // Resume goes on with a session of node that an earlier writer left open, and
-// says which index comes next. The earlier writer, if it still runs, gets an
-// [ErrConflict] once this one has published.
+// says which index comes next. It publishes an alive message: from then on the
+// bus refuses what the earlier writer may still have under way, and if that one
+// still runs it gets an [ErrConflict].
 //
 // The next index is learned from the session's last message and from its upload
 // log. A user that may not read the log can resume only while the bus has
 // messages of the session; else the error wraps [ErrPermission] and the caller
 // must know the index itself ([Publisher.OpenAt]).
 //
-// Errors: [ErrNoSession] if nothing was ever stored, [ErrEnded], [ErrConflict]
-// if the session belongs to another node, [ErrVersion].
+// Errors: [ErrNoSession] if nothing was ever stored, [ErrEnded], [ErrVersion],
+// and [ErrConflict] if the session belongs to another node or an earlier writer
+// does not stop.
 func (p *Publisher) Resume(ctx context.Context, node, sid string) (*Stream, int64, error) {
-	s, err := p.open(node, sid, 0, 0)
-	if err != nil {
-		return nil, 0, err
-	}
-	err = s.learn(ctx)
-	s.mu.Lock()
-	defer s.unlock()
-	if err == nil {
-		err = s.err
+	s, err := p.takeOver(ctx, node, sid)
+	for try := 1; try < resumeTries && errors.Is(err, errRaced); try++ {
+		s, err = p.takeOver(ctx, node, sid)
 	}
 	if err != nil {
-		s.fail(err)
 		return nil, 0, fmt.Errorf("resume session %s of node %s: %w", sid, node, err)
 	}
-	return s, s.next, nil
+	return s, s.Next(), nil
+}
+
+// resumeTries is far above what one message of a writer that is dead can cause.
+const resumeTries = 10
+
+// errRaced: something was published between reading the last message and ours.
+var errRaced = errors.New("the session moves")
+
+func (p *Publisher) takeOver(ctx context.Context, node, sid string) (*Stream, error) {
+	s, err := p.open(node, sid, 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err = s.learn(ctx); err == nil {
+		if err = s.Alive(ctx); errors.Is(err, ErrConflict) {
+			err = fmt.Errorf("%w: %w", errRaced, err)
+		}
+	}
+	if err != nil {
+		s.mu.Lock()
+		defer s.unlock()
+		s.fail(err)
+		return nil, err
+	}
+	return s, nil
 }
 
 // learn sets where the session stands.

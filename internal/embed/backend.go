@@ -194,14 +194,6 @@ func (r *rooted) AbortMultipartUpload(ctx context.Context, in *s3.AbortMultipart
 	return named(r.be.AbortMultipartUpload(ctx, &c))
 }
 
-func (r *rooted) ListMultipartUploads(ctx context.Context, in *s3.ListMultipartUploadsInput) (s3response.ListMultipartUploadsResult, error) {
-	c := *in
-	c.Bucket = r.ptr(in.Bucket)
-	out, err := r.be.ListMultipartUploads(ctx, &c)
-	out.Bucket = *in.Bucket
-	return out, named(err)
-}
-
 func (r *rooted) ListParts(ctx context.Context, in *s3.ListPartsInput) (s3response.ListPartsResult, error) {
 	c := *in
 	c.Bucket = r.ptr(in.Bucket)

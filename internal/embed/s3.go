@@ -126,7 +126,7 @@ func (s *S3) run(be *rooted) {
 		s.err = embedgw.RunVersityGW(ctx, be, &embedgw.Config{
 			RootUserAccess:    root.Access,
 			RootUserSecret:    root.Secret,
-			IAMService:        auth.NewIAMServiceSingle(root),
+			IAMService:        onlyRoot{auth.NewIAMServiceSingle(root)},
 			Ports:             []string{s.addr()},
 			MaxConnections:    4096,
 			MaxRequests:       1024,
@@ -136,6 +136,19 @@ func (s *S3) run(be *rooted) {
 			DisableACLs:       true,
 		})
 	}()
+}
+
+// onlyRoot knows one account. The gateway's own service for that answers for
+// every other key that an administrator was not found, with the status of a
+// bucket that is not there.
+type onlyRoot struct{ auth.IAMService }
+
+func (o onlyRoot) GetUserAccount(access string) (auth.Account, error) {
+	a, err := o.IAMService.GetUserAccount(access)
+	if err != nil {
+		return a, auth.ErrNoSuchUser
+	}
+	return a, nil
 }
 
 // await returns when a signed request has been answered.

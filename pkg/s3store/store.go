@@ -18,11 +18,12 @@ import (
 // A Store keeps objects in one bucket. Its methods may be called from several
 // goroutines at once. Keys are whole keys, as [Store.Key] makes them.
 type Store struct {
-	opt    Options
-	log    *slog.Logger
-	client *s3.Client
-	stats  counters
-	syncer *syncer // nil if the store syncs by itself
+	opt       Options
+	log       *slog.Logger
+	client    *s3.Client
+	transport *http.Transport
+	stats     counters
+	syncer    *syncer // nil if the store syncs by itself
 }
 
 // Open makes a Store. It asks nothing of the store yet: [Store.CheckBucket]
@@ -58,6 +59,7 @@ func Open(ctx context.Context, opt Options, log *slog.Logger) (*Store, error) {
 
 // Close lets go of what the Store holds. Nothing else may be called after.
 func (s *Store) Close() error {
+	s.transport.CloseIdleConnections()
 	if s.syncer == nil {
 		return nil
 	}
@@ -108,7 +110,7 @@ func (s *Store) connect(ctx context.Context) error {
 		// The one place where requests are retried; see the package comment.
 		o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) {
 			r.MaxAttempts = s.opt.Attempts
-			r.MaxBackoff = 5 * time.Second
+			r.MaxBackoff = time.Second // who can wait for longer calls again
 		})
 		o.DisableLogOutputChecksumValidationSkipped = true
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenSupported
@@ -130,12 +132,25 @@ func (s *Store) httpClient() (aws.HTTPClient, error) {
 		}
 		tlsConf.RootCAs = pool
 	}
-	c := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+	s.transport = awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.TLSClientConfig = tlsConf
 		t.MaxIdleConnsPerHost = 64
 		t.ResponseHeaderTimeout = s.opt.ReplyTimeout
-	})
+	}).GetTransport()
+	c := &http.Client{Transport: s.transport, CheckRedirect: redirect}
 	return &countingClient{next: c, counters: &s.stats}, nil
+}
+
+// redirect follows only those redirects that keep method and body. The others
+// are S3's way to say that the region is wrong.
+func redirect(req *http.Request, via []*http.Request) error {
+	if req.Response != nil && len(via) < 5 {
+		switch req.Response.StatusCode {
+		case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+			return nil
+		}
+	}
+	return http.ErrUseLastResponse
 }
 
 // durable returns when what has been written before is on disk.

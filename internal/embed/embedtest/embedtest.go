@@ -142,11 +142,14 @@ var buckets atomic.Int64
 
 // S3 returns options that reach an empty bucket of the test's own. One gateway
 // serves all tests of the process; the first starts it and the last stops it.
+// What is written is not synced: a test process that is killed loses nothing by
+// that, and syncing the machine's file system takes long.
 func S3(t testing.TB) s3store.Options {
 	t.Helper()
 	g := acquire(t)
 	opt := g.Options()
 	opt.Bucket = fmt.Sprintf("test-%d", buckets.Add(1))
+	opt.SyncDir = ""
 	store, err := s3store.Open(t.Context(), opt, nil)
 	if err != nil {
 		t.Fatal(err)

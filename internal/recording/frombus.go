@@ -70,7 +70,8 @@ type busReader struct {
 	sid    string
 	follow bool
 
-	next   string // node that a handover named and that has not gone on yet
+	at     bus.Message // the message that the newest record came in
+	next   string      // node that a handover named and that has not gone on yet
 	info   BusInfo
 	counts slicefmt.Counts
 }
@@ -116,6 +117,7 @@ func (b *busReader) admit(m bus.Message, err error) bool {
 // message that is bad further on. It returns false when no more are wanted.
 func (b *busReader) message(m bus.Message, g Range, yield func(slicefmt.Record, error) bool) bool {
 	late := false
+	b.at = m
 	for oneof, err := range m.Records() {
 		if err != nil {
 			late = true

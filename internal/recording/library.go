@@ -50,6 +50,12 @@ type Library struct {
 	Layout bus.Layout // as installed
 }
 
+// sessionOf is the session that a name of a recording belongs to.
+func sessionOf(name string) string {
+	sid, _, _ := strings.Cut(name, ".")
+	return sid
+}
+
 // Find returns what is known of a session, or an error that wraps ErrNotFound. A
 // finished recording may also be called by the name that [Rebuild] gave it.
 func (l *Library) Find(ctx context.Context, name string) (Info, error) {

@@ -54,10 +54,17 @@ func (l *Library) readLogs(ctx context.Context) (map[string]logged, error) {
 	js := l.Conn.JetStream()
 	cons, err := js.OrderedConsumer(ctx, bus.StreamUploads, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{logFilter}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, HeadersOnly: true,
+		MaxResetAttempts: 2, // rather than for ever, where ctx does not reach
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the upload logs: %w", err)
 	}
+	defer func() {
+		// It would go by itself, but only after minutes.
+		if info := cons.CachedInfo(); info != nil {
+			_ = js.DeleteConsumer(context.WithoutCancel(ctx), bus.StreamUploads, info.Name)
+		}
+	}()
 	all := map[string]logged{}
 	if info := cons.CachedInfo(); info != nil && info.NumPending == 0 {
 		return all, nil

@@ -3,13 +3,13 @@ package events
 import (
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -70,55 +70,6 @@ func MarshalJSON(oneof []byte, opt JSONOptions) ([]byte, error) {
 		w.b = strconv.AppendInt(w.b, int64(k.kind.Case), 10)
 	}
 	return append(w.b, '}'), nil
-}
-
-// unknown writes a case that has no message here.
-func (w *writer) unknown(oneof []byte) ([]byte, error) {
-	h, err := Scan(oneof)
-	if err != nil {
-		return nil, err
-	}
-	e, err := anyEvent(oneof, h.Case)
-	if err != nil {
-		return nil, err
-	}
-	typ := e.GetMetadata().GetType()
-	if e.Metadata == nil {
-		e.Metadata = &Metadata{}
-	}
-	e.Metadata.Type = unknownType
-	m := e.ProtoReflect()
-	w.b = append(w.b, '{')
-	if err := w.members(m, layoutOf(m)); err != nil {
-		return nil, fmt.Errorf("write case %d as JSON: %w", h.Case, err)
-	}
-	w.name(memberCase)
-	w.b = strconv.AppendInt(w.b, int64(h.Case), 10)
-	w.name(memberType)
-	w.string(typ)
-	if w.withData {
-		w.name(memberRaw)
-		w.bytes(oneof)
-	}
-	return append(w.b, '}'), nil
-}
-
-// anyEvent decodes the Metadata of an unknown case that Scan has accepted: of
-// its last unbroken run among the unknown fields, merged.
-func anyEvent(oneof []byte, c int32) (*AnyEvent, error) {
-	e := &AnyEvent{}
-	last := int32(0)
-	err := eachCase(oneof, func(num int32, v []byte) error {
-		if num != last {
-			proto.Reset(e)
-		}
-		last = num
-		return proto.UnmarshalOptions{Merge: true}.Unmarshal(v, e)
-	})
-	if err != nil || last != c {
-		return nil, fmt.Errorf("decode case %d: %w", c, errors.Join(ErrNotOneOf, err))
-	}
-	return e, nil
 }
 
 type writer struct {
@@ -240,9 +191,7 @@ func (w *writer) message(m protoreflect.Message) error {
 	case *timestamppb.Timestamp:
 		return w.time(x)
 	case *structpb.Struct:
-		b, err := json.Marshal(x.AsMap())
-		w.b = append(w.b, b...)
-		return err
+		return w.structure(x.GetFields())
 	case *wrapperspb.UInt32Value:
 		w.b = strconv.AppendUint(w.b, uint64(x.GetValue()), 10)
 	case *wrapperspb.UInt64Value:
@@ -257,6 +206,50 @@ func (w *writer) message(m protoreflect.Message) error {
 			return err
 		}
 		w.b = append(w.b, '}')
+	}
+	return nil
+}
+
+// structure writes the JSON that a google.protobuf.Struct is made of.
+func (w *writer) structure(fields map[string]*structpb.Value) error {
+	w.b = append(w.b, '{')
+	for _, k := range slices.Sorted(maps.Keys(fields)) {
+		w.name(k)
+		if err := w.any(fields[k]); err != nil {
+			return fmt.Errorf("%s: %w", k, err)
+		}
+	}
+	w.b = append(w.b, '}')
+	return nil
+}
+
+func (w *writer) any(v *structpb.Value) error {
+	switch x := v.GetKind().(type) {
+	case *structpb.Value_BoolValue:
+		w.b = strconv.AppendBool(w.b, x.BoolValue)
+	case *structpb.Value_StringValue:
+		w.string(x.StringValue)
+	case *structpb.Value_NumberValue:
+		b, err := json.Marshal(x.NumberValue)
+		if err != nil {
+			return fmt.Errorf("%v is no number in JSON", x.NumberValue)
+		}
+		w.b = append(w.b, b...)
+	case *structpb.Value_StructValue:
+		return w.structure(x.StructValue.GetFields())
+	case *structpb.Value_ListValue:
+		w.b = append(w.b, '[')
+		for i, e := range x.ListValue.GetValues() {
+			if i > 0 {
+				w.b = append(w.b, ',')
+			}
+			if err := w.any(e); err != nil {
+				return fmt.Errorf("%d: %w", i, err)
+			}
+		}
+		w.b = append(w.b, ']')
+	default:
+		w.b = append(w.b, "null"...)
 	}
 	return nil
 }

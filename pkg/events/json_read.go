@@ -14,7 +14,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -94,60 +93,6 @@ func kindOf(obj object) (*entry, error) {
 	return k, nil
 }
 
-// readUnknown reads the line of an unknown case, which is its raw bytes. What
-// else the line says must agree with them.
-func readUnknown(obj object) (*OneOf, error) {
-	raw, ok := obj[memberRaw]
-	if !ok {
-		return nil, fmt.Errorf("%s: missing; case %s cannot be read without it", memberRaw, obj[memberCase])
-	}
-	b, err := readBytes(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", memberRaw, err)
-	}
-	o, err := Unmarshal(b)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", memberRaw, err)
-	}
-	line, err := MarshalJSON(b, JSONOptions{WithData: true})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", memberRaw, err)
-	}
-	have, err := readObject(line)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", memberRaw, err)
-	}
-	for _, name := range slices.Sorted(maps.Keys(obj)) {
-		if !bytes.Equal(obj[name], have[name]) {
-			return nil, fmt.Errorf("%s: %s is not what %s holds", name, obj[name], memberRaw)
-		}
-	}
-	return o, nil
-}
-
-// eachCase calls f with each field of a OneOf that can be a case.
-func eachCase(oneof []byte, f func(num int32, v []byte) error) error {
-	for len(oneof) > 0 {
-		num, typ, n := consumeTag(oneof)
-		if n < 0 {
-			return errWire
-		}
-		oneof = oneof[n:]
-		n = protowire.ConsumeFieldValue(num, typ, oneof)
-		if n < 0 {
-			return errWire
-		}
-		if typ == protowire.BytesType {
-			v, _ := protowire.ConsumeBytes(oneof)
-			if err := f(int32(num), v); err != nil {
-				return err
-			}
-		}
-		oneof = oneof[n:]
-	}
-	return nil
-}
-
 // An object is a JSON object whose values are not read yet.
 type object map[string]json.RawMessage
 
@@ -177,7 +122,7 @@ func readObject(b []byte) (object, error) {
 	if _, err := d.Token(); err != nil {
 		return nil, jsonError(err)
 	}
-	if _, err := d.Token(); err != io.EOF {
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("something stands behind the object, at byte %d", d.InputOffset())
 	}
 	return obj, nil
@@ -185,7 +130,7 @@ func readObject(b []byte) (object, error) {
 
 // jsonError says in our words that the input ends too soon.
 func jsonError(err error) error {
-	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.New("the JSON ends too soon")
 	}
 	return fmt.Errorf("malformed JSON: %w", err)

@@ -79,7 +79,7 @@ type scanner struct {
 	Header
 	known   bool
 	hasTime bool
-	other   error // why the unknown case cannot be read
+	other   error // why an unknown case cannot be read
 }
 
 func (s *scanner) oneOf(b []byte) error {
@@ -89,12 +89,11 @@ func (s *scanner) oneOf(b []byte) error {
 			return errWire
 		}
 		b = b[n:]
-		n = protowire.ConsumeFieldValue(num, typ, b)
+		v, n := consumeValue(num, typ, b)
 		if n < 0 {
 			return errWire
 		}
 		if typ == protowire.BytesType {
-			v, _ := protowire.ConsumeBytes(b)
 			if err := s.choose(num, v); err != nil {
 				return err
 			}
@@ -115,7 +114,7 @@ func (s *scanner) choose(num protowire.Number, v []byte) error {
 		return nil
 	}
 	if s.Case != int32(num) {
-		*s = scanner{Header: Header{Case: int32(num), Seconds: yearOne}}
+		*s = scanner{Header: Header{Case: int32(num), Seconds: yearOne}, other: s.other}
 		_, s.HasDelay = delayField(int32(num))
 	}
 	if shape == nil {
@@ -151,28 +150,23 @@ func (s *scanner) event(b []byte, shape *shape, depth int) error {
 			return errWire
 		}
 		b = b[n:]
-		switch {
-		case num == fieldMetadata && typ == protowire.BytesType:
-			v, m := protowire.ConsumeBytes(b)
-			if m < 0 {
+		if num == fieldMetadata && typ == protowire.BytesType {
+			v, n := protowire.ConsumeBytes(b)
+			if n < 0 {
 				return errWire
 			}
 			if err := s.metadata(v); err != nil {
 				return err
 			}
-			n = m
-		case num == delay && typ == protowire.VarintType:
-			v, m := protowire.ConsumeVarint(b)
-			if m < 0 {
-				return errWire
-			}
-			s.Delay = int64(v)
-			n = m
-		default:
-			var err error
-			if n, err = shape.skip(num, typ, b, depth); err != nil {
-				return err
-			}
+			b = b[n:]
+			continue
+		}
+		_, n, err := shape.value(num, typ, b, depth)
+		if err != nil {
+			return err
+		}
+		if num == delay && typ == protowire.VarintType {
+			s.Delay = int64(varint(b))
 		}
 		b = b[n:]
 	}
@@ -186,19 +180,17 @@ func (s *scanner) metadata(b []byte) error {
 			return errWire
 		}
 		b = b[n:]
-		var err error
 		// Metadata is a few levels deep at most: its depth cannot run out.
-		if n, err = metadataShape.skip(num, typ, b, protowire.DefaultRecursionLimit); err != nil {
+		v, n, err := metadataShape.value(num, typ, b, protowire.DefaultRecursionLimit)
+		if err != nil {
 			return err
 		}
 		switch {
 		case num == fieldIndex && typ == protowire.VarintType:
-			v, _ := protowire.ConsumeVarint(b)
-			s.Index = int64(v)
+			s.Index = int64(varint(b))
 		case num == fieldType && typ == protowire.BytesType:
-			s.Type, _ = protowire.ConsumeBytes(b)
+			s.Type = v
 		case num == fieldTime && typ == protowire.BytesType:
-			v, _ := protowire.ConsumeBytes(b)
 			s.timestamp(v)
 		}
 		b = b[n:]
@@ -215,21 +207,39 @@ func (s *scanner) timestamp(b []byte) {
 		num, typ, n := consumeTag(b)
 		b = b[n:]
 		if typ == protowire.VarintType {
-			v, _ := protowire.ConsumeVarint(b)
 			switch num {
 			case fieldSeconds:
-				s.Seconds = int64(v)
+				s.Seconds = int64(varint(b))
 			case fieldNanos:
-				s.Nanos = int32(v)
+				s.Nanos = int32(varint(b))
 			}
 		}
-		b = b[protowire.ConsumeFieldValue(num, typ, b):]
+		_, n = consumeValue(num, typ, b)
+		b = b[n:]
 	}
+}
+
+// varint reads a number that has been checked.
+func varint(b []byte) uint64 {
+	v, _ := protowire.ConsumeVarint(b)
+	return v
+}
+
+// consumeValue returns the length of a field's value, negative if it is
+// malformed, and what is in it if it is length-delimited.
+func consumeValue(num protowire.Number, typ protowire.Type, b []byte) ([]byte, int) {
+	if typ == protowire.BytesType {
+		return protowire.ConsumeBytes(b)
+	}
+	return nil, protowire.ConsumeFieldValue(num, typ, b)
 }
 
 // consumeTag reads a tag as the decoder does: a field number out of range is an
 // error.
 func consumeTag(b []byte) (protowire.Number, protowire.Type, int) {
+	if len(b) > 0 && b[0] < 0x80 && b[0] >= 8 {
+		return protowire.Number(b[0] >> 3), protowire.Type(b[0] & 7), 1
+	}
 	num, typ, n := protowire.ConsumeTag(b)
 	if n < 0 || num > protowire.MaxValidNumber {
 		return 0, 0, -1
@@ -306,37 +316,39 @@ func (s *shape) field(num protowire.Number) fieldShape {
 	return s.fields[num]
 }
 
-// skip checks the value of one field at the start of b and returns its length.
-func (s *shape) skip(num protowire.Number, typ protowire.Type, b []byte, depth int) (int, error) {
+// value checks the value of one field at the start of b. It returns the value's
+// length and, if it is length-delimited, what is in it.
+func (s *shape) value(num protowire.Number, typ protowire.Type, b []byte, depth int) ([]byte, int, error) {
 	f := s.field(num)
 	if f.check == checkMap && depth < 1 {
-		return 0, errDepth
+		return nil, 0, errDepth
 	}
-	n := protowire.ConsumeFieldValue(num, typ, b)
+	v, n := consumeValue(num, typ, b)
 	if n < 0 {
-		return 0, errWire
+		return nil, 0, errWire
 	}
-	if typ != protowire.BytesType || f.check == checkWire {
-		return n, nil
+	if typ != protowire.BytesType {
+		return nil, n, nil
 	}
-	v, _ := protowire.ConsumeBytes(b)
 	switch f.check {
 	case checkUTF8:
 		if !utf8.Valid(v) {
-			return 0, errUTF8
+			return nil, 0, errUTF8
 		}
 	case checkPacked:
-		for len(v) > 0 {
-			_, m := protowire.ConsumeVarint(v)
+		for rest := v; len(rest) > 0; {
+			_, m := protowire.ConsumeVarint(rest)
 			if m < 0 {
-				return 0, errWire
+				return nil, 0, errWire
 			}
-			v = v[m:]
+			rest = rest[m:]
 		}
 	case checkMsg, checkMap:
-		return n, f.msg.check(v, depth)
+		if err := f.msg.check(v, depth); err != nil {
+			return nil, 0, err
+		}
 	}
-	return n, nil
+	return v, n, nil
 }
 
 // check checks a whole message, which is one level below depth.
@@ -350,7 +362,7 @@ func (s *shape) check(b []byte, depth int) error {
 			return errWire
 		}
 		b = b[n:]
-		n, err := s.skip(num, typ, b, depth)
+		_, n, err := s.value(num, typ, b, depth)
 		if err != nil {
 			return err
 		}

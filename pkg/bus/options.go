@@ -3,6 +3,7 @@ package bus
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"strings"
@@ -61,6 +62,9 @@ func (o Options) String() string {
 
 // GoString is String.
 func (o Options) GoString() string { return o.String() }
+
+// LogValue is String, for structured logs.
+func (o Options) LogValue() slog.Value { return slog.StringValue(o.String()) }
 
 func redact(s string) string {
 	u, err := url.Parse(withScheme(s))

@@ -23,9 +23,18 @@ import (
 // and [ErrConflict] if the session belongs to another node or an earlier writer
 // does not stop.
 func (p *Publisher) Resume(ctx context.Context, node, sid string) (*Stream, int64, error) {
-	s, err := p.takeOver(ctx, node, sid)
+	return p.ResumeWith(ctx, node, sid, nil)
+}
+
+// ResumeWith is Resume for a writer that leaves itself notes ([Stream.SetNote]).
+// recall gets the session's last message, which is the zero Message if the bus
+// has none any more, and returns what makes the notes from then on, the one of
+// the alive message included. It may be called several times, and the last
+// counts; its error ends the resuming. A nil recall makes no notes.
+func (p *Publisher) ResumeWith(ctx context.Context, node, sid string, recall func(last Message) (note func() string, err error)) (*Stream, int64, error) {
+	s, err := p.takeOver(ctx, node, sid, recall)
 	for try := 1; try < resumeTries && errors.Is(err, errRaced); try++ {
-		s, err = p.takeOver(ctx, node, sid)
+		s, err = p.takeOver(ctx, node, sid, recall)
 	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("resume session %s of node %s: %w", sid, node, err)
@@ -39,12 +48,15 @@ const resumeTries = 10
 // errRaced: something was published between reading the last message and ours.
 var errRaced = errors.New("the session moves")
 
-func (p *Publisher) takeOver(ctx context.Context, node, sid string) (*Stream, error) {
+func (p *Publisher) takeOver(ctx context.Context, node, sid string, recall func(Message) (func() string, error)) (*Stream, error) {
 	s, err := p.open(node, sid, 0, 0)
 	if err != nil {
 		return nil, err
 	}
-	if err = s.learn(ctx); err == nil {
+	if err = s.learn(ctx); err == nil && recall != nil {
+		s.note, err = recall(s.resumed)
+	}
+	if err == nil {
 		if err = s.Alive(ctx); errors.Is(err, ErrConflict) {
 			err = fmt.Errorf("%w: %w", errRaced, err)
 		}

@@ -23,7 +23,7 @@ type Stream struct {
 	node, sid string
 	subject   string
 	writer    string // nonce of this writer
-	resumed   Message
+	resumed   Message // what Resume found to be the session's last
 
 	mu      sync.Mutex // taken before the publisher's
 	next    int64      // index that comes next
@@ -154,17 +154,13 @@ func (s *Stream) enqueue(m *message) {
 // SetNote has note called for each message, control messages included, when its
 // first event comes or it is made: what it returns says how things stand before
 // that event, and stands in a header of the message ([Message.Note]). Whoever
-// resumes the session finds it with [Stream.Last]. note is called under the
+// resumes the session finds it with [Publisher.ResumeWith]. note is called under the
 // stream's lock and must not use the stream; the text has no line ends.
 func (s *Stream) SetNote(note func() string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.note = note
 }
-
-// Last is the message that [Publisher.Resume] found to be the session's last.
-// Its SID is empty if the bus had none any more, or if the session was opened.
-func (s *Stream) Last() Message { return s.resumed }
 
 // wait releases the lock until something changes.
 func (s *Stream) wait(ctx context.Context) error {

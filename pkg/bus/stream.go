@@ -22,7 +22,7 @@ type Stream struct {
 	partition int
 	node, sid string
 	subject   string
-	writer    string // nonce of this writer
+	writer    string  // nonce of this writer
 	resumed   Message // what Resume found to be the session's last
 
 	mu      sync.Mutex // taken before the publisher's

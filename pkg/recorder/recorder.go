@@ -109,6 +109,12 @@ func (r *Recorder) Sessions() int {
 	return len(r.sessions)
 }
 
+func (r *Recorder) has(sid string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sessions[sid] != nil
+}
+
 // Close closes every session that is still open, as [Session.Close] does: what
 // was accepted is flushed and the sessions stay resumable. It returns the
 // first error. No session can be started afterwards.
@@ -146,11 +152,16 @@ func (r *Recorder) add(s *Session) error {
 		return fmt.Errorf("open session %s: %w", s.id, err)
 	}
 	s.unwatch = stop
+	r.track(s)
+	return nil
+}
+
+// track keeps s alive from now on. r.mu is held.
+func (r *Recorder) track(s *Session) {
 	r.sessions[s.id] = s
 	if r.timer == nil {
 		r.timer = time.AfterFunc(r.opts.Alive/aliveChecks, r.keepAlive)
 	}
-	return nil
 }
 
 // remove forgets a session; with the last one the timer goes.

@@ -23,7 +23,8 @@ import (
 // session was silent for so long that the bus has trimmed all of it, the prints
 // count from 0 again, with delays since spec.Started.
 //
-// Errors: ErrNotFound, bus.ErrEnded if the session is over.
+// An earlier process that still runs gets bus.ErrConflict. Errors: ErrNotFound,
+// bus.ErrEnded if the session is over.
 func (r *Recorder) Resume(ctx context.Context, spec Spec) (*Session, error) {
 	if spec.ID == "" {
 		return nil, errors.New("resume session: no id")
@@ -31,23 +32,25 @@ func (r *Recorder) Resume(ctx context.Context, spec Spec) (*Session, error) {
 	if err := spec.fill(r.opts); err != nil {
 		return nil, err
 	}
-	out, next, err := r.pub.Resume(ctx, r.opts.Node, spec.ID)
+	if r.has(spec.ID) {
+		return nil, fmt.Errorf("resume session %s: it is open here", spec.ID)
+	}
+	var s *Session
+	out, next, err := r.pub.ResumeWith(ctx, r.opts.Node, spec.ID, func(last bus.Message) (func() string, error) {
+		s = newSession(r, spec, nil)
+		return s.encodeNote, s.recall(last)
+	})
 	if errors.Is(err, bus.ErrNoSession) {
 		err = fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("resume session %s: %w", spec.ID, err)
+		return nil, err
 	}
-	s := newSession(r, spec, out)
-	s.next = next
-	if err = s.recall(out.Last()); err == nil {
-		err = r.add(s)
-	}
-	if err != nil {
+	s.out, s.next = out, next
+	if err := r.add(s); err != nil {
 		s.shut()
-		return nil, fmt.Errorf("resume session %s: %w", spec.ID, err)
+		return nil, err
 	}
-	out.SetNote(s.encodeNote)
 	return s, nil
 }
 
@@ -74,7 +77,7 @@ func (s *Session) takeNote() {
 	s.note.Started = s.spec.Started.UnixMilli()
 	s.note.Participants = s.participants[:min(len(s.participants), maxNoted)]
 	if ps := &s.print; ps.started {
-		s.note.First, s.note.Delay, s.note.Chunk, s.note.Offset = ps.first.UnixMilli(), ps.delay, ps.chunk, ps.offset
+		s.note.First, s.note.Delay, s.note.Chunk, s.note.Offset = stamp(ps.first).UnixMilli(), ps.delay, ps.chunk, ps.offset
 	}
 }
 
@@ -112,7 +115,7 @@ func (s *Session) recall(last bus.Message) error {
 		}
 	}
 	if s.spec.Started.IsZero() {
-		s.spec.Started = time.Now()
+		s.spec.Started = stamp(time.Now())
 	}
 	s.takeNote()
 	return nil

@@ -79,6 +79,7 @@ func (r *Recorder) Start(ctx context.Context, spec Spec) (*Session, error) {
 	if spec.Started.IsZero() {
 		spec.Started = time.Now()
 	}
+	spec.Started = stamp(spec.Started)
 	s := newSession(r, spec, out)
 	out.SetNote(s.encodeNote)
 	if err := s.begin(ctx); err != nil {
@@ -89,7 +90,7 @@ func (r *Recorder) Start(ctx context.Context, spec Spec) (*Session, error) {
 }
 
 func newSession(r *Recorder, spec Spec, out sink) *Session {
-	s := &Session{r: r, id: spec.ID, out: out, spec: spec, turn: make(chan struct{}, 1)}
+	s := &Session{r: r, id: spec.ID, out: out, spec: spec, turn: make(chan struct{}, 1), unwatch: func() {}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.scratch.init()
 	s.addParticipant(spec.User)
@@ -268,7 +269,7 @@ func (s *Session) sessionEnd() *events.SessionEnd {
 	return &events.SessionEnd{
 		Interactive:      s.spec.Interactive,
 		Participants:     s.participants,
-		StartTime:        timestamppb.New(stamp(s.spec.Started)),
+		StartTime:        timestamppb.New(s.spec.Started),
 		EndTime:          timestamppb.New(stamp(time.Now())),
 		InitialCommand:   s.spec.InitialCommand,
 		SessionRecording: "node",

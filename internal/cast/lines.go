@@ -6,19 +6,23 @@ import (
 	"io"
 )
 
-// lines reads lines and counts them. A line without its newline at the end of
-// the input is a line too.
-type lines struct {
+// Lines reads lines of at most [MaxLine] bytes and counts them. A line without
+// its newline at the end of the input is a line too.
+type Lines struct {
 	r   *bufio.Reader
 	buf []byte
 	n   int // the number of the line last returned, from 1
 }
 
-func newLines(r io.Reader) *lines { return &lines{r: bufio.NewReaderSize(r, 64<<10)} }
+// NewLines reads lines from r.
+func NewLines(r io.Reader) *Lines { return &Lines{r: bufio.NewReaderSize(r, 64<<10)} }
 
-// next returns the next line without its line end. It is valid until the call
+// Number is the number of the line last returned, from 1.
+func (l *Lines) Number() int { return l.n }
+
+// Next returns the next line without its line end. It is valid until the call
 // after. At the end the error is a bare io.EOF; any other is a *LineError.
-func (l *lines) next() ([]byte, error) {
+func (l *Lines) Next() ([]byte, error) {
 	l.buf = l.buf[:0]
 	for {
 		frag, err := l.r.ReadSlice('\n')

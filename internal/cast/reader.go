@@ -14,7 +14,7 @@ import (
 
 // A Reader reads asciicast v2 or v3. It is a [Source].
 type Reader struct {
-	lines    *lines
+	lines    *Lines
 	header   Header
 	last     time.Duration // of the last event, as read
 	shown    time.Duration // the highest time given out
@@ -26,8 +26,8 @@ type Reader struct {
 // NewReader reads the header line of an asciicast from r. The error is a
 // *LineError, or a bare io.EOF if r is empty.
 func NewReader(r io.Reader) (*Reader, error) {
-	ls := newLines(r)
-	line, err := ls.next()
+	ls := NewLines(r)
+	line, err := ls.Next()
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (r *Reader) Next() (Event, error) {
 
 func (r *Reader) next() (Event, error) {
 	for {
-		line, err := r.lines.next()
+		line, err := r.lines.Next()
 		if err != nil {
 			return Event{}, err
 		}

@@ -25,7 +25,7 @@ const maxChunk = 64 << 20
 // input and output are in one file.
 type Typescript struct {
 	out      *bufio.Reader
-	timing   *lines
+	timing   *Lines
 	header   Header
 	shared   bool   // input and output are in one file
 	inputLog string // as the advanced timing names them
@@ -40,7 +40,7 @@ type Typescript struct {
 // says so; an error about a line of the timing file is a *LineError.
 func NewTypescript(typescript, timing io.Reader) (*Typescript, error) {
 	t := &Typescript{
-		out: bufio.NewReaderSize(typescript, 64<<10), timing: newLines(timing),
+		out: bufio.NewReaderSize(typescript, 64<<10), timing: NewLines(timing),
 		header: Header{Width: 80, Height: 24},
 	}
 	if err := t.readHead(); err != nil {
@@ -79,7 +79,7 @@ func (t *Typescript) next() (Event, error) {
 		return Event{}, t.partial
 	}
 	for {
-		line, err := t.timing.next()
+		line, err := t.timing.Next()
 		if err != nil {
 			return Event{}, err
 		}

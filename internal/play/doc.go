@@ -46,7 +46,7 @@ type Options struct {
 // Validate says what is wrong with the options, everything at once.
 func (o Options) Validate() error {
 	var wrong []error
-	if o.Speed < MinSpeed || o.Speed > MaxSpeed {
+	if !(o.Speed >= MinSpeed && o.Speed <= MaxSpeed) { // NaN is neither
 		wrong = append(wrong, fmt.Errorf("speed %v is not from %v to %v", o.Speed, MinSpeed, MaxSpeed))
 	}
 	if o.At < 0 {

@@ -31,8 +31,16 @@ func OnTerminal(ctx context.Context, o Options, open Open, out *os.File, notes i
 	}
 	defer func() { err = errors.Join(err, kb.close()) }()
 	p.Keys = kb.keys
-	return p.Run(ctx)
+	err = p.Run(ctx)
+	if o.Raw {
+		time.Sleep(replyTime)
+	}
+	return err
 }
+
+// replyTime is how long the answers of the terminal to what raw bytes asked it
+// are still read, so that the shell does not get them as if they were typed.
+const replyTime = 100 * time.Millisecond
 
 // A keyboard is the controlling terminal in raw mode, read for keys.
 type keyboard struct {

@@ -131,7 +131,7 @@ func TestScanReadsWhatTheDecoderGives(t *testing.T) {
 
 func TestScanOfEveryPrefix(t *testing.T) {
 	for _, k := range Kinds() {
-		_, b := sample(t, k, 1, 0)
+		_, b := sample(t, k, 0.4, 1)
 		for i := range b {
 			checkScan(t, b[:i])
 		}

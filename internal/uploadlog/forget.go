@@ -64,6 +64,6 @@ func deleteMsg(ctx context.Context, conn *bus.Conn, seq uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	js := conn.JetStream()
-	_, err = js.Conn().RequestWithContext(ctx, js.Options().APIPrefix+"STREAM.MSG.DELETE."+bus.StreamUploads, body)
+	_, err = js.Conn().RequestWithContext(ctx, apiPrefix(js)+"STREAM.MSG.DELETE."+bus.StreamUploads, body)
 	return err
 }

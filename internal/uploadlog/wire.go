@@ -110,6 +110,15 @@ type stored struct {
 	Time    time.Time
 }
 
+// apiPrefix is what the client puts before the server's API; its options leave out
+// the default.
+func apiPrefix(js jetstream.JetStream) string {
+	if p := js.Options().APIPrefix; p != "" {
+		return p
+	}
+	return jetstream.DefaultAPIPrefix
+}
+
 // getLast reads the newest message of a subject.
 func getLast(ctx context.Context, conn *bus.Conn, subject string) (stored, error) {
 	return get(ctx, conn, map[string]any{"last_by_subj": subject})
@@ -124,7 +133,7 @@ func get(ctx context.Context, conn *bus.Conn, query map[string]any) (stored, err
 		return stored{}, fmt.Errorf("encode query: %w", err)
 	}
 	js := conn.JetStream()
-	subject := js.Options().APIPrefix + "STREAM.MSG.GET." + bus.StreamUploads
+	subject := apiPrefix(js) + "STREAM.MSG.GET." + bus.StreamUploads
 	var reply *nats.Msg
 	for wait := newBackoff(); ; {
 		try, cancel := context.WithTimeout(ctx, readTimeout)

@@ -1,0 +1,166 @@
+package slicer
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/tapedeck-io/tapedeck/pkg/bus"
+	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
+)
+
+// Each row sends something that cannot be recorded in the middle of a session. The
+// session and its neighbour must finish whole, and the message must be kept.
+func TestWhatCannotBeRecordedIsKept(t *testing.T) {
+	frame := func(p *producer, index int64) []byte {
+		return slicefmt.AppendFrame(nil, p.event(index, []byte("late")))
+	}
+	tests := []struct {
+		name string
+		send func(p *producer)
+		want []string
+		dups int64
+	}{
+		{"nothing", func(*producer) {}, nil, 0},
+		{"an index used before with other bytes", func(p *producer) { p.publish(nil, frame(p, 3)) }, []string{lateIndex}, 0},
+		{"an index used long before", func(p *producer) {
+			p.prints(100, 10)
+			p.publish(nil, slicefmt.AppendFrame(nil, p.sent[2]))
+		}, []string{lateIndex}, 0},
+		{"a duplicate", func(p *producer) { p.publish(nil, slicefmt.AppendFrame(nil, p.sent[4])) }, nil, 1},
+		{"another node", func(p *producer) {
+			r := p.r
+			r.publish(bus.EventSubject(bus.Partition(p.sid, r.layout.Partitions), "n2", p.sid), nil, frame(p, p.next))
+		}, []string{lateNode}, 0},
+		{"another partition", func(p *producer) {
+			r := p.r
+			r.publish(bus.EventSubject(1-bus.Partition(p.sid, 2), p.node, p.sid), nil, frame(p, p.next))
+		}, []string{latePartition}, 0},
+		{"bytes that are no event", func(p *producer) { p.publish(nil, []byte("hello")) }, []string{latePayload}, 0},
+		{"no bytes", func(p *producer) { p.publish(nil, nil) }, []string{latePayload}, 0},
+		{"a torn frame after a good one", func(p *producer) {
+			b := p.frame(50)
+			torn := frame(p, p.next)
+			p.publish(nil, append(b, torn[:len(torn)-3]...))
+		}, []string{latePayload}, 0},
+		{"an event of 65,537 bytes", func(p *producer) {
+			e := p.event(p.next, p.noise(65_600))
+			p.publish(nil, e[:slicefmt.MaxRecord+1])
+		}, []string{latePayload}, 0},
+		{"an unknown control", func(p *producer) { p.publish(control("dance", p.next), nil) }, []string{lateControl}, 0},
+		{"a newer message version", func(p *producer) {
+			p.publish(nats.Header{bus.HeaderVersion: {"9"}}, frame(p, p.next))
+		}, []string{lateVersion}, 0},
+		{"a negative index", func(p *producer) { p.publish(nil, frame(p, -1)) }, []string{lateRange}, 0},
+		{"a reserved index", func(p *producer) { p.publish(nil, frame(p, 2147483647)) }, []string{lateRange}, 0},
+	}
+	r := newRig(t, 2)
+	r.start()
+	var ps []*producer
+	for i, tt := range tests {
+		p := r.session("row-" + string(rune('a'+i)))
+		p.prints(10, 100)
+		tt.send(p)
+		p.prints(10, 100)
+		p.end()
+		ps = append(ps, p)
+	}
+	for i, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			res := ps[i].verify()
+			if got := r.lates(ps[i].sid); !slices.Equal(got, tt.want) {
+				t.Errorf("kept %v, want %v", got, tt.want)
+			}
+			if res.state.Duplicates != tt.dups {
+				t.Errorf("%d duplicates", res.state.Duplicates)
+			}
+			if res.end.Outcome != bus.OutcomeComplete {
+				t.Errorf("outcome %q", res.end.Outcome)
+			}
+		})
+	}
+	for p := range 2 {
+		within(t, 5*time.Second, "cursor at the end", func() bool { return r.cursor(p) == r.lastSeq(p) })
+	}
+}
+
+func TestAfterTheEndIsLate(t *testing.T) {
+	r := newRig(t, 1)
+	n := r.start()
+	p := r.session("over")
+	p.prints(3, 100)
+	p.end()
+	p.verify()
+	p.publish(nil, slicefmt.AppendFrame(nil, p.event(3, nil)))
+	within(t, 5*time.Second, "late message kept", func() bool { return len(r.lates("over")) == 1 })
+	n.kill()
+	r.start()
+	p.publish(nil, slicefmt.AppendFrame(nil, p.event(4, nil)))
+	within(t, 10*time.Second, "late message kept by the next owner", func() bool { return len(r.lates("over")) == 2 })
+}
+
+func TestGapsAreLoggedAndRecorded(t *testing.T) {
+	r := newRig(t, 1)
+	r.start()
+	p := r.session("gap")
+	p.prints(3, 100)
+	p.next += 5
+	p.prints(3, 100)
+	p.publish(control(bus.ControlEnd, p.next+2), nil)
+	p.next += 2
+	res := p.verify()
+	if want := []bus.Gap{{From: 3, To: 8}, {From: 11, To: 13}}; !slices.Equal(res.state.Gaps, want) || res.state.Missing != 7 || res.end.Outcome != bus.OutcomeGapped {
+		t.Errorf("gaps %v, %d missing, %s", res.state.Gaps, res.state.Missing, res.end.Outcome)
+	}
+	if want := []bus.Gap{{From: 3, To: 8}}; !slices.Equal(res.end.Part.Gaps, want) {
+		t.Errorf("gaps of the part: %v", res.end.Part.Gaps)
+	}
+}
+
+func TestHandover(t *testing.T) {
+	r := newRig(t, 1)
+	n := r.start()
+	p := r.session("moves")
+	p.prints(5, 100)
+	h := control(bus.ControlHandover, p.next)
+	h.Set(bus.HeaderTo, "n2")
+	seq := p.publish(h, nil)
+	within(t, 5*time.Second, "handover in the log", func() bool { return r.cursor(0) >= seq })
+	n.kill()
+	r.start()
+	p.publish(nil, slicefmt.AppendFrame(nil, p.event(p.next, []byte("refused")))) // the first node's
+	p.node = "n2"
+	p.prints(5, 100)
+	p.end()
+	res := p.verify()
+	if res.state.Node != "n2" || res.state.Late != 1 {
+		t.Errorf("node %q, %d late", res.state.Node, res.state.Late)
+	}
+}
+
+func TestSilentSessionsAreAbandoned(t *testing.T) {
+	r := newRig(t, 1)
+	r.cfg.AbandonAfter = 600 * time.Millisecond
+	r.cfg.AbandonEnd = 200 * time.Millisecond
+	silent, alive := r.session("silent"), r.session("alive")
+	silent.prints(3, 100)
+	time.Sleep(time.Second) // a backlog is not silence: what follows is in the stream already
+	silent.prints(3, 100)
+	r.start()
+	stop := time.Now().Add(1500 * time.Millisecond)
+	for time.Now().Before(stop) {
+		alive.publish(control(bus.ControlAlive, 0), nil)
+		time.Sleep(100 * time.Millisecond)
+	}
+	if res := silent.verify(); res.end.Outcome != bus.OutcomeAbandoned {
+		t.Errorf("outcome %q", res.end.Outcome)
+	}
+	if l := r.entries("alive"); len(l) != 0 {
+		t.Errorf("a session that is alive has %q in its log", l[len(l)-1].Kind)
+	}
+	alive.prints(2, 10)
+	alive.end()
+	alive.verify()
+}

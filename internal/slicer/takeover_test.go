@@ -1,0 +1,169 @@
+package slicer
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/tapedeck-io/tapedeck/internal/uploadlog"
+	"github.com/tapedeck-io/tapedeck/pkg/bus"
+)
+
+func TestTakeover(t *testing.T) {
+	tests := []struct {
+		name string
+		end  func(n *node)
+		in   time.Duration
+	}{
+		{"after a graceful leave", (*node).leave, 1500 * time.Millisecond},
+		{"after a kill", (*node).kill, 5 * time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, 2)
+			first := r.start()
+			ps := feed(r, 6)
+			within(t, 5*time.Second, "parts of the first owner", func() bool { return len(r.entries("s-0")) >= 2 })
+			second := r.start()
+			within(t, 5*time.Second, "both members", func() bool { live, _ := second.members.Live(); return len(live) == 2 })
+			began := time.Now()
+			tt.end(first)
+			for p := range 2 {
+				within(t, tt.in, "second owner", func() bool {
+					l, err := uploadlog.ReadLease(t.Context(), r.conn, p)
+					return err == nil && l.Owner == second.Member()
+				})
+			}
+			t.Logf("took %v", time.Since(began))
+			finishAll(ps)
+		})
+	}
+}
+
+// feed starts sessions of several sizes, the first one beyond its first part.
+func feed(r *rig, n int) []*producer {
+	var ps []*producer
+	for i := range n {
+		p := r.session(fmt.Sprintf("s-%d", i))
+		if i == 0 {
+			p.prints(200, 40<<10)
+		}
+		p.prints(20+i, 2000*i+1)
+		ps = append(ps, p)
+	}
+	return ps
+}
+
+// finishAll goes on with the sessions, ends them and verifies them.
+func finishAll(ps []*producer) {
+	for i, p := range ps {
+		p.prints(5+i, 700)
+		if i == 1 {
+			p.prints(200, 40<<10)
+		}
+		p.end()
+	}
+	for _, p := range ps {
+		p.verify()
+	}
+}
+
+func TestRestartFindsEverythingCheckpointed(t *testing.T) {
+	r := newRig(t, 1)
+	r.cfg.IdleCheckpoint = time.Hour
+	r.cfg.Holdback = time.Hour
+	n := r.start()
+	ps := feed(r, 5)
+	within(t, 5*time.Second, "all read", func() bool { return len(r.entries("s-0")) >= 2 })
+	n.leave()
+	if got, want := r.cursor(0), r.lastSeq(0); got != want {
+		t.Errorf("cursor at %d of %d after a graceful stop", got, want)
+	}
+	l, err := uploadlog.ReadLease(t.Context(), r.conn, 0)
+	if err != nil || !l.Free {
+		t.Errorf("lease %+v, %v", l, err)
+	}
+	r.start()
+	finishAll(ps)
+}
+
+// A zombie is an owner that works on while another has claimed its partition.
+func TestZombieIsFencedOut(t *testing.T) {
+	r := newRig(t, 1)
+	first := r.start()
+	ps := feed(r, 4)
+	within(t, 5*time.Second, "parts of the first owner", func() bool { return len(r.entries("s-0")) >= 2 })
+	// The other claims behind the first's back and works at the same time.
+	owner, err := uploadlog.Claim(t.Context(), r.conn, 0, "other", nil, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := owner.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- newPartition(ctx, first.shared, 0, owner).run(ctx, loaded) }()
+	for _, p := range ps {
+		p.prints(100, 5000)
+	}
+	// The first notices, claims again, and so fences the other out in turn.
+	if err := <-done; err == nil {
+		t.Error("the other was not fenced out")
+	}
+	cancel()
+	finishAll(ps)
+}
+
+func TestPartitionsMoveWhenMembersComeAndGo(t *testing.T) {
+	r := newRig(t, 4)
+	nodes := []*node{r.start()}
+	ps := feed(r, 12)
+	for range 2 {
+		nodes = append(nodes, r.start())
+	}
+	owners := func() map[string]int {
+		out := map[string]int{}
+		for p := range 4 {
+			if l, err := uploadlog.ReadLease(t.Context(), r.conn, p); err == nil && !l.Free {
+				out[l.Owner]++
+			}
+		}
+		return out
+	}
+	want := map[string]int{}
+	var ids []string
+	for _, n := range nodes {
+		ids = append(ids, n.Member())
+	}
+	for _, id := range uploadlog.Owners(ids, 4) {
+		want[id]++
+	}
+	within(t, 10*time.Second, "leases where rendezvous says", func() bool { return fmt.Sprint(owners()) == fmt.Sprint(want) })
+	for _, p := range ps {
+		p.prints(30, 3000)
+	}
+	nodes[0].leave()
+	nodes[1].kill()
+	finishAll(ps)
+}
+
+func TestStateOfANewerVersionIsLeftAlone(t *testing.T) {
+	r := newRig(t, 1)
+	p, other := r.session("newer"), r.session("ours")
+	st := fmt.Sprintf(`{"v":%d,"sid":"newer","p":0,"slices":{"unknown":true}}`, bus.LogVersion+1)
+	r.publish(bus.LogSubject(0, "newer"), map[string][]string{bus.HeaderKind: {bus.KindBase}, bus.HeaderState: {st}}, nil)
+	first := p.publish(nil, p.frame(100))
+	r.start()
+	other.prints(3, 100)
+	other.end()
+	other.verify()
+	within(t, 5*time.Second, "cursor before the session's first event", func() bool { return r.cursor(0) == first-1 })
+	p.end()
+	time.Sleep(300 * time.Millisecond)
+	if got := r.cursor(0); got != first-1 {
+		t.Errorf("cursor at %d, events of the newer session from %d on", got, first)
+	}
+}

@@ -28,9 +28,14 @@ type Header struct {
 }
 
 // Time returns the event's time in UTC. It is the zero time.Time if the event
-// has none.
+// has none, or one outside the years 1 to 9999: such a time has no text form, so
+// a record that had it could not be written.
 func (h Header) Time() time.Time {
-	return time.Unix(h.Seconds, int64(h.Nanos)).UTC()
+	t := time.Unix(h.Seconds, int64(h.Nanos)).UTC()
+	if y := t.Year(); y < 1 || y > 9999 {
+		return time.Time{}
+	}
+	return t
 }
 
 // Reasons why bytes are no OneOf. They are values so that a scan that fails in

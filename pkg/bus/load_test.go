@@ -61,12 +61,17 @@ func heapInUse() uint64 {
 func TestPublisherThatClosesLeavesNoGoroutine(t *testing.T) {
 	s := newSite(t, small(1))
 	c := connect(t, s.srv.URL())
+	if _, err := bus.Inspect(t.Context(), c); err != nil { // what nats.go keeps for good is there now
+		t.Fatal(err)
+	}
 	before := goleak.IgnoreCurrent()
 	p := bus.NewPublisher(c, s.layout, bus.PublisherOptions{})
 	other := bus.NewPublisher(c, s.layout, bus.PublisherOptions{})
 	st, rival := open(t, p, "node", "sid"), open(t, other, "node", "sid")
-	appendEvents(t, st, 0, 100)
-	appendEvents(t, rival, 0, 100) // one of them asks why it was refused
+	for i := range int64(100) { // one of them asks why it was refused
+		_ = st.Append(t.Context(), event(t, i, 100), i)
+		_ = rival.Append(t.Context(), event(t, i, 100), i)
+	}
 	p.Close()
 	other.Close()
 	if !errors.Is(st.Err(), bus.ErrClosed) && !errors.Is(st.Err(), bus.ErrConflict) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -103,7 +104,8 @@ func TestConnectWithEachKindOfCredential(t *testing.T) {
 func TestConnectWaitsForAServerThatComes(t *testing.T) {
 	s, cfg := restartable(t)
 	s.srv.Shutdown()
-	go func() {
+	var wg sync.WaitGroup
+	wg.Go(func() {
 		time.Sleep(400 * time.Millisecond)
 		srv, err := embed.StartNATS(cfg)
 		if err != nil {
@@ -111,7 +113,8 @@ func TestConnectWaitsForAServerThatComes(t *testing.T) {
 			return
 		}
 		s.srv = srv
-	}()
+	})
+	defer wg.Wait()
 	url := fmt.Sprintf("nats://127.0.0.1:%d", cfg.Port)
 	if _, err := bus.Connect(t.Context(), bus.Options{URL: []string{url}}, nil); !errors.Is(err, nats.ErrNoServers) {
 		t.Errorf("without waiting: %v", err)

@@ -115,7 +115,15 @@ func (s *site) state(t testing.TB, p int) jetstream.StreamState {
 func TestEventsThatWaitTravelTogether(t *testing.T) {
 	s := newSite(t, small(1))
 	st := open(t, s.publisher(t, s.conn, bus.PublisherOptions{}), "node", "sid")
-	appendEvents(t, st, 0, 5000)
+	recs := make([][]byte, 5000)
+	for i := range recs {
+		recs[i] = event(t, int64(i), 100)
+	}
+	for i, rec := range recs {
+		if err := st.Append(t.Context(), rec, int64(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	flush(t, st)
 	s.mustHold(t, "sid", 0, 5000)
 	if n := s.state(t, 0).Msgs; n > 1000 {

@@ -46,7 +46,7 @@ func (o PublisherOptions) withDefaults() PublisherOptions {
 }
 
 // A Publisher publishes the events of any number of sessions over one
-// connection. It is safe for concurrent use. A session that is idle costs it
+// connection, which should have no other publisher. It is safe for concurrent use. A session that is idle costs it
 // some hundred bytes, no goroutine and no timer.
 //
 // It works without goroutines of its own: acknowledgements drive it, on the one

@@ -8,7 +8,7 @@ found=0
 while IFS=: read -r file target; do
 	found=$((found + 1))
 	echo "=== $target in ./$(dirname "$file")"
-	go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-30s}" "./$(dirname "$file")"
+	go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-30s}" -fuzzminimizetime 20x "./$(dirname "$file")"
 done < <(git grep -oE '^func Fuzz[A-Za-z0-9]+' -- '*_test.go' | sed 's/:func /:/')
 [ "$found" -gt 0 ] || { echo "fuzz: no fuzz target found" >&2; exit 1; }
 echo "fuzz: $found targets, nothing found"

@@ -1,0 +1,34 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+
+	"github.com/tapedeck-io/tapedeck/internal/ptyrec"
+	"github.com/tapedeck-io/tapedeck/pkg/bus"
+)
+
+type recordCommand struct {
+	Dir            string      `help:"Directory of the 'tapedeck up' to speak to, unless --nats-url names another bus." env:"TAPEDECK_DIR" default:"${dir}" type:"path" placeholder:"DIR"`
+	NATS           bus.Options `embed:"" group:"NATS, if it is not the one of --dir"`
+	ptyrec.Command `embed:""`
+}
+
+// Help is the table of exit statuses.
+func (c *recordCommand) Help() string { return ptyrec.ExitHelp }
+
+// Run records a command, and ends with the command's status.
+func (c *recordCommand) Run(ctx context.Context, log *slog.Logger) error {
+	err := c.Command.Run(ctx, ptyrec.Deps{
+		Connect: connectTo(c.Dir, c.NATS),
+		Stdin:   os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Environ: os.Environ(),
+		Logger:  log,
+	})
+	if exit, ok := errors.AsType[*ptyrec.ExitError](err); ok {
+		return withStatus(exit.Code, nil) // it has said why
+	}
+	return err
+}

@@ -1,0 +1,47 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/tapedeck-io/tapedeck/internal/stack"
+	"github.com/tapedeck-io/tapedeck/pkg/bus"
+)
+
+type upCommand struct {
+	Dir      string `help:"Directory that holds everything: the bus, the recordings, the keys to both." env:"TAPEDECK_DIR" default:"${dir}" type:"path" placeholder:"DIR"`
+	NATSPort int    `name:"nats-port" help:"Port of the bus on 127.0.0.1. 0: as last time, else 4222 if it is free, else any." env:"TAPEDECK_NATS_PORT"`
+	S3Port   int    `name:"s3-port" help:"Port of the S3 gateway on 127.0.0.1. 0: as last time, else 9000 if it is free, else any." env:"TAPEDECK_S3_PORT"`
+	NoSync   bool   `help:"Acknowledge events before they are on disk: faster, and a power cut loses the last minutes."`
+
+	Layout bus.Layout `embed:"" group:"Streams (fixed when the directory is first used)"`
+}
+
+// Run runs the installation until ctx is done.
+func (c *upCommand) Run(ctx context.Context, s Streams, log *slog.Logger) error {
+	cfg := stack.Config{Dir: c.Dir, NATSPort: c.NATSPort, S3Port: c.S3Port, NoSync: c.NoSync, Layout: c.Layout, Log: log}
+	if err := cfg.Validate(); err != nil {
+		return withStatus(exitUsage, err)
+	}
+	return stack.Run(ctx, cfg, func(i stack.Info) { c.ready(s, i) })
+}
+
+func (c *upCommand) ready(s Streams, i stack.Info) {
+	dir := ""
+	if i.Dir != defaultDir() {
+		dir = " --dir " + i.Dir
+	}
+	fmt.Fprintf(s.Out, `tapedeck is up: %s
+  bus   %s   %d partition(s), every event synced to disk before it is acknowledged: %t
+  S3    %s/%s
+  disk  %s free in %s
+
+In another terminal:
+  tapedeck record%s -- bash      record a shell
+  tapedeck ls%s                  see it, live and when it is finished
+Ctrl-C stops everything; what was recorded stays.
+`, i.Started.Format(time.RFC3339), i.NATS.URL[0], i.Layout.Partitions, !c.NoSync,
+		i.S3.Endpoint, i.S3.Bucket, bytesText(i.Free), i.Dir, dir, dir)
+}

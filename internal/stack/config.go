@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tapedeck-io/tapedeck/internal/completer"
+	"github.com/tapedeck-io/tapedeck/internal/slicer"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
 )
@@ -39,6 +41,9 @@ type Config struct {
 
 	Layout bus.Layout // of the streams; zero fields: as installed, or the default
 
+	Slicer    *slicer.Config    // nil: the defaults
+	Completer *completer.Config // nil: the defaults
+
 	Log *slog.Logger // nil: nothing is logged
 }
 
@@ -59,7 +64,14 @@ func (c Config) Validate() error {
 	if c.NATSPort != 0 && c.NATSPort == c.S3Port {
 		errs = append(errs, fmt.Errorf("nats port and s3 port: both are %d", c.S3Port))
 	}
-	return errors.Join(append(errs, c.Layout.Validate())...)
+	errs = append(errs, c.Layout.Validate())
+	if c.Slicer != nil {
+		errs = append(errs, c.Slicer.Validate())
+	}
+	if c.Completer != nil {
+		errs = append(errs, c.Completer.Validate())
+	}
+	return errors.Join(errs...)
 }
 
 // Info says what runs, once it runs.

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/tapedeck-io/tapedeck/internal/completer"
+	"github.com/tapedeck-io/tapedeck/internal/slicer"
 )
 
 // A service runs until its context is done, and then finishes what it must.
@@ -15,13 +18,31 @@ type service struct {
 // services are all that run in the stack. The servers are among them, so that
 // one that ends by itself ends the stack.
 func (s *running) services() ([]service, error) {
+	sc, cc := slicer.DefaultConfig(), completer.DefaultConfig()
+	if s.cfg.Slicer != nil {
+		sc = *s.cfg.Slicer
+	}
+	if s.cfg.Completer != nil {
+		cc = *s.cfg.Completer
+	}
+	slices, err := slicer.New(sc, slicer.Deps{
+		Conn: s.conn, Layout: s.info.Layout, Store: s.store, Log: s.cfg.Log.With("service", "slicer"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	completes, err := completer.New(cc, completer.Deps{
+		Conn: s.conn, Layout: s.info.Layout, Store: s.store, Bucket: Bucket, Log: s.cfg.Log.With("service", "completer"),
+	})
+	if err != nil {
+		return nil, err
+	}
 	return []service{
+		{"slicer", slices.Run},
+		{"completer", completes.Run},
 		{"NATS server", s.watchNATS},
 		{"S3 gateway", s.watchS3},
-		{"space watch", func(ctx context.Context) error {
-			watchSpace(ctx, s.cfg.Dir, s.info.Layout.Total(), s.cfg.Log)
-			return nil
-		}},
+		{"space watch", s.watchSpace},
 	}, nil
 }
 

@@ -3,7 +3,6 @@ package stack
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,7 +31,8 @@ func checkSpace(dir string) (int64, error) {
 // watchSpace warns while free space is short, until ctx is done: first when the
 // streams could no longer grow to what they may take, then when writes are
 // about to fail.
-func watchSpace(ctx context.Context, dir string, streams int64, log *slog.Logger) {
+func (s *running) watchSpace(ctx context.Context) error {
+	dir, log, streams := s.cfg.Dir, s.cfg.Log, s.info.Layout.Total()
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
 	for {
@@ -45,7 +45,7 @@ func watchSpace(ctx context.Context, dir string, streams int64, log *slog.Logger
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-tick.C:
 		}
 	}

@@ -78,13 +78,13 @@ var (
 	className  = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 )
 
-// Validate reports everything that is wrong, all at once, or nil.
+// Validate reports everything that is wrong, all at once, or nil. That there is
+// no bucket is not wrong by itself: kong validates flags of commands that may
+// not need a store. [Open] wants one.
 func (o Options) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if o.Bucket == "" {
-		bad("bucket: none given")
-	} else if !bucketName.MatchString(o.Bucket) {
+	if o.Bucket != "" && !bucketName.MatchString(o.Bucket) {
 		bad("bucket %q: not 3 to 63 of a-z 0-9 . - that begin and end with a letter or digit", o.Bucket)
 	}
 	if err := checkPrefix(o.Prefix); err != nil {

@@ -3,6 +3,7 @@ package s3store
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net/http"
 	"time"
@@ -29,7 +30,11 @@ type Store struct {
 // Open makes a Store. It asks nothing of the store yet: [Store.CheckBucket]
 // does. A nil logger logs nothing.
 func Open(ctx context.Context, opt Options, log *slog.Logger) (*Store, error) {
-	if err := opt.Validate(); err != nil {
+	err := opt.Validate()
+	if opt.Bucket == "" {
+		err = errors.Join(errors.New("bucket: none given (--s3-bucket or TAPEDECK_S3_BUCKET)"), err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if log == nil {
@@ -49,7 +54,6 @@ func Open(ctx context.Context, opt Options, log *slog.Logger) (*Store, error) {
 		return nil, err
 	}
 	if opt.SyncDir != "" {
-		var err error
 		if s.syncer, err = openSyncer(opt.SyncDir); err != nil {
 			return nil, err
 		}

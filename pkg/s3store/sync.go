@@ -13,7 +13,7 @@ type syncer struct {
 	dir *os.File // kept open: errors of writing back are reported once per open file
 	do  func(*os.File) error
 
-	running sync.Mutex // held while a sync runs
+	running chan struct{} // holds one while a sync runs
 	mu      sync.Mutex
 	next    *syncRound // the round that newcomers join; nil if there is none yet
 }
@@ -28,7 +28,11 @@ func openSyncer(dir string) (*syncer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the directory to sync: %w", err)
 	}
-	return &syncer{dir: f, do: syncFS}, nil
+	return newSyncer(f, syncFS), nil
+}
+
+func newSyncer(dir *os.File, do func(*os.File) error) *syncer {
+	return &syncer{dir: dir, do: do, running: make(chan struct{}, 1)}
 }
 
 func (s *syncer) close() error { return s.dir.Close() }
@@ -55,8 +59,8 @@ func (s *syncer) sync(ctx context.Context) error {
 }
 
 func (s *syncer) run(r *syncRound) {
-	s.running.Lock()
-	defer s.running.Unlock()
+	s.running <- struct{}{}
+	defer func() { <-s.running }()
 	s.mu.Lock()
 	s.next = nil // who comes from here on has written after this sync began
 	s.mu.Unlock()

@@ -105,6 +105,9 @@ func (t *Typescript) entry(line string) (Event, bool, error) {
 	if line[0] < '0' || line[0] > '9' {
 		kind, rest, _ = strings.Cut(line, " ")
 	}
+	if len(kind) != 1 || !strings.Contains("OISH", kind) {
+		return Event{}, false, fmt.Errorf("timing entry %q is neither O, I, S nor H", clip(kind))
+	}
 	delay, rest, _ := strings.Cut(rest, " ")
 	d, err := parseTime([]byte(delay))
 	if err != nil {
@@ -123,10 +126,8 @@ func (t *Typescript) entry(line string) (Event, bool, error) {
 		return e, true, err
 	case "S":
 		return t.signal(rest)
-	case "H":
-		return Event{}, false, t.headerLine(rest)
 	}
-	return Event{}, false, fmt.Errorf("timing entry %q is neither O, I, S nor H", clip(kind))
+	return Event{}, false, t.headerLine(rest)
 }
 
 // chunk reads the bytes that an entry speaks for. If the typescript ends in

@@ -47,12 +47,9 @@ func detect(in *bufio.Reader) (string, error) {
 }
 
 // detectJSON reads the names of the first object's members until one tells. It
-// looks no farther than the reader's buffer.
+// looks no farther than the reader's buffer, and waits for no second line.
 func detectJSON(in *bufio.Reader) (string, error) {
-	head, _ := in.Peek(in.Size())
-	if line, _, ok := bytes.Cut(head, []byte("\n")); ok {
-		head = line
-	}
+	head := firstLine(in)
 	dec := json.NewDecoder(bytes.NewReader(head))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
 		return "", errUnknown
@@ -74,4 +71,17 @@ func detectJSON(in *bufio.Reader) (string, error) {
 		}
 	}
 	return "", errUnknown
+}
+
+// firstLine is the first line, or as much of it as the buffer holds.
+func firstLine(in *bufio.Reader) []byte {
+	for {
+		head, _ := in.Peek(in.Buffered())
+		if line, _, ok := bytes.Cut(head, []byte("\n")); ok {
+			return line
+		}
+		if _, err := in.Peek(len(head) + 1); err != nil { // the end, or a full buffer
+			return head
+		}
+	}
 }

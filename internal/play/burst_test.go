@@ -22,7 +22,6 @@ func gathered(t testing.TB, f *Filter, output []byte, chunk int) []byte {
 	if err := b.finish(); err != nil {
 		t.Fatal(err)
 	}
-	check(t, out.Bytes())
 	return out.Bytes()
 }
 
@@ -33,6 +32,7 @@ func samePicture(t *testing.T, before, output []byte) (written int) {
 	var f Filter
 	first := f.Append(nil, before)
 	short := gathered(t, &f, output, 1000)
+	check(t, short)
 	want := shown(t, 100, 30, []byte(filtered(string(before)+string(output))))
 	if got := shown(t, 100, 30, append(bytes.Clone(first), short...)); got != want {
 		t.Errorf("the burst of %d bytes shows\n%s\nwant, as %d bytes do,\n%s\nburst: %.300q", len(short), got, len(output), want, short)

@@ -19,7 +19,9 @@ func drawsEsc(inter []byte, final byte) bool {
 	case "#":
 		return strings.IndexByte("34568", final) >= 0 // double size, a screen of E
 	case "(", ")", "*", "+", "-", ".", "/":
-		return final >= '0' && final <= '~' // a character set
+		// A character set. Of the final bytes only those of sets that exist: there are
+		// parsers that see the beginning of a string in ESC ( X.
+		return strings.IndexByte("012456789<=>ABCEHKQRYZ`f", final) >= 0
 	}
 	return false
 }
@@ -37,7 +39,7 @@ func drawsCSI(args string, final byte) (string, bool) {
 	case "?h", "?l", "?r", "?s": // set, reset, restore, save
 		return keep(prefix, params, privateModes[:])
 	case "J", "?J":
-		return args, params != "3" && !strings.Contains(params, ";") // 3: the viewer's scrollback
+		return args, strings.Contains("012", params) && len(params) < 2 // 3: the viewer's scrollback
 	case "?W":
 		return args, params == "5" // a tab stop every eight columns
 	case "T":

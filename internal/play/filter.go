@@ -125,6 +125,9 @@ func (f *Filter) step(src []byte, emit func(token)) []byte {
 	return src[size:]
 }
 
+// controls are the bytes of the tokens of controls.
+var controls = []byte("\x00\x01\x02\x03\x04\x05\x06\x07\b\t\n\v\f\r\x0e\x0f")
+
 // printable returns how many bytes at the front of b are whole characters that
 // a terminal shows.
 func printable(b []byte) int {
@@ -157,7 +160,7 @@ func (f *Filter) char(r rune, emit func(token)) {
 		f.mode = ground
 	case r < 0x20 || r == 0x7f:
 		if drawsC0(byte(r)) {
-			emit(token{kind: c0, bytes: []byte{byte(r)}, final: byte(r)})
+			emit(token{kind: c0, bytes: controls[r : r+1], final: byte(r)})
 			f.term.control(byte(r))
 		}
 	case r >= 0x80 && r < 0xa0:

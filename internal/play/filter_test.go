@@ -62,10 +62,11 @@ func TestWhatAsksOrSetsIsDropped(t *testing.T) {
 		{"flow control, null, delete", "\x11\x13\x00\x7f"},
 		{"printing", "\x1b[5i\x1b[?5i\x1b[i"},
 		{"lamps", "\x1b[1q"},
-		{"the viewer's scrollback", "\x1b[3J"},
+		{"the viewer's scrollback", "\x1b[3J\x1b[03J\x1b[?3J\x1b[0;3J"},
 		{"8-bit replies and other encodings", "\x1b G\x1b%@"},
 		{"132 columns", "\x1b[?40h\x1b[?3h"},
 		{"locator", "\x1b[1'|\x1b[1'z"},
+		{"character sets that are none", "\x1b(X\x1b)P\x1b*]\x1b+_"},
 		{"an unknown sequence", "\x1b[5&w\x1b[?5;6~"},
 		{"a number to keep a terminal busy", "\x1b[999999999b\x1b[1000000L"},
 		{"malformed", "\x1b[1?h\x1b[1 2h\x1b[<1;2h"},
@@ -178,7 +179,7 @@ func checkCSI(t testing.TB, seq []byte, cmd ansi.Cmd) {
 	bad := pre == '>' || pre == '<' || pre == '=' ||
 		bytes.IndexByte([]byte("cnti"), final) >= 0 && inter == 0 ||
 		final == 'p' && inter != '!' || final == 'y' || final == 'q' && inter == 0 || final == 'u' && pre != 0 ||
-		final == 'x' && inter == 0 || final == 'm' && pre != 0 || bytes.Contains(seq, []byte("3J")) && len(seq) < 6
+		final == 'x' && inter == 0 || final == 'm' && pre != 0 || final == 'J' && strings.Trim(string(seq[2:len(seq)-1]), "?012") != ""
 	if pre == '?' && (final == 'h' || final == 'l') {
 		for _, m := range strings.Split(string(seq[3:len(seq)-1]), ";") {
 			switch m {
@@ -271,6 +272,7 @@ func FuzzFilter(f *testing.F) {
 	for range 20 {
 		f.Add(nasty(rng, 60), uint8(rng.IntN(256)))
 	}
+	f.Add([]byte("\x1b(X0\x1b)P\x1b*]\x1b(["), uint8(0))
 	f.Add([]byte("\x1b]52;c;aGVsbG8=\x1b\\\x1b[6n\u009d0;x\u009c"), uint8(1))
 	f.Fuzz(func(t *testing.T, in []byte, step uint8) {
 		want := filtered(string(in))

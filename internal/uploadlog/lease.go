@@ -68,8 +68,9 @@ func decodeCursor(p int, seq uint64, data []byte) (bus.Cursor, error) {
 // fenced out from then on, whether it knows it or not.
 //
 // It returns an error that wraps ErrLost if somebody else's claim came first, and
-// ErrUnknown if it could not be learnt before ctx was done whether the claim is
-// stored: it may yet be. Then claim anew; the new claim decides.
+// ErrUnknown if it could not be learnt within half a minute, or before ctx was
+// done, whether the claim is stored: it may yet be. Then claim anew; the new claim
+// decides.
 func Claim(ctx context.Context, conn *bus.Conn, p int, member string, prev *LeaseInfo, reason string) (*Owner, error) {
 	if prev == nil {
 		info, err := ReadLease(ctx, conn, p)
@@ -94,6 +95,8 @@ func swapLease(ctx context.Context, conn *bus.Conn, p int, prev uint64, lease bu
 	if err != nil {
 		return 0, fmt.Errorf("encode lease: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, tryFor)
+	defer cancel()
 	for wait := newBackoff(); ; {
 		m := nats.NewMsg(bus.LeaseSubject(p))
 		m.Data = data
@@ -118,10 +121,9 @@ func swapLease(ctx context.Context, conn *bus.Conn, p int, prev uint64, lease bu
 				return now.Seq, nil
 			case now.Seq > prev:
 				return 0, fmt.Errorf("%w to %q at %d", ErrLost, now.Owner, now.Seq)
-			case now.Seq < prev && code == codeWrongSequence:
-				// A leader that has not applied all of its log yet, or a
-				// stream that was made anew: the latter does not mend itself.
 			}
+			// Still prev: send it again. Older than prev: a leader that has not
+			// applied all of its log yet.
 		}
 		if !wait.sleep(ctx) {
 			return 0, fmt.Errorf("%w: %w", ErrUnknown, err)

@@ -96,12 +96,15 @@ func (o *Owner) Append(ctx context.Context, recs ...Record) ([]uint64, error) {
 	return seqs, nil
 }
 
-// write sends recs until the server has answered for good.
+// write sends recs until the server has answered for good, or has refused them for
+// too long for a reason that should pass.
 func (o *Owner) write(ctx context.Context, recs []Record) (uint64, error) {
 	msgs, err := o.messages(recs)
 	if err != nil {
 		return 0, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, tryFor)
+	defer cancel()
 	for wait := newBackoff(); ; {
 		last, err := send(ctx, o.conn, msgs)
 		switch apiCode(err) {

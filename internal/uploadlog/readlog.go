@@ -97,8 +97,8 @@ func ReadLast(ctx context.Context, conn *bus.Conn, p int, sid string) (Entry, er
 // CompareAndAppend stores rec in the session's log if the newest record there is
 // still the one at prev, and returns its sequence. It is for those who do not own
 // the partition, on a session that has ended. It returns ErrMoved if there is a
-// newer record, and ErrUnknown if it could not be learnt before ctx was done what
-// became of the write.
+// newer record, and ErrUnknown if it could not be learnt within half a minute, or
+// before ctx was done, what became of the write.
 func CompareAndAppend(ctx context.Context, conn *bus.Conn, p int, sid string, prev uint64, rec Record) (uint64, error) {
 	rec.State.SID, rec.State.Partition = sid, p
 	seq, err := compareAndAppend(ctx, conn, prev, rec)
@@ -110,6 +110,8 @@ func CompareAndAppend(ctx context.Context, conn *bus.Conn, p int, sid string, pr
 
 func compareAndAppend(ctx context.Context, conn *bus.Conn, prev uint64, rec Record) (uint64, error) {
 	nonce := nuid.Next()
+	ctx, cancel := context.WithTimeout(ctx, tryFor)
+	defer cancel()
 	for wait := newBackoff(); ; {
 		m, err := message(rec)
 		if err != nil {

@@ -35,6 +35,7 @@ const (
 
 const (
 	writeTimeout = 10 * time.Second // for one answer of the server
+	tryFor       = 30 * time.Second // for a write that is tried again
 	readTimeout  = 3 * time.Second  // for one answer to a read; reads are tried again
 	retryFirst   = 5 * time.Millisecond
 	retryMax     = 250 * time.Millisecond

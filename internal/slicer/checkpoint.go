@@ -204,7 +204,8 @@ func (p *partition) relieve() {
 func (p *partition) load(s *session) {
 	x := s.needIO()
 	x.loading = true
-	o, seq, size := s.open, s.chain.newest, s.open.meta
+	// The sizes are those of the checkpoint, which s.open.meta does not keep.
+	o, seq, size := s.open, s.chain.newest, s.dur.Slices[0]
 	p.goDo(func() {
 		buf, rec, err := p.readOpen(seq, size)
 		p.post(func() { p.loaded(s, o, seq, buf, rec, err) })

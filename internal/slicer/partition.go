@@ -75,6 +75,7 @@ type partition struct {
 	mark       mark // where abandonment stands
 	infoAt     time.Time
 	infoAsked  bool
+	short      int           // answers in a row that say the stream ends before what was read
 	readAt     time.Time     // bus time of the newest message
 	trimmable  atomic.Uint64 // what may be trimmed, as far as durability goes
 	draining   bool

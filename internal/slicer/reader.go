@@ -38,22 +38,18 @@ func (p *partition) readLoop(at uint64) {
 // consume gives each message from sequence at on to fn, until fn says no, ctx is
 // done or the consumer cannot go on. dry is called if there is none to begin with.
 //
-// The consumer is an ordered one: it is made anew by the client when a message is
-// missing. Next blocks, on this goroutine of its own, with a heartbeat; called
-// with short waits it would never notice that its consumer is gone.
+// It is an ordered consumer but for one thing: when it is lost, or a message is
+// missing, the caller makes the next one, and each is looked at before it is read.
+// The client's own would go on by itself on a stream that was made anew meanwhile.
+//
+// Next blocks, on this goroutine of its own, with a heartbeat; called with short
+// waits it would never notice that its consumer is gone.
 func (p *partition) consume(ctx context.Context, at uint64, subject string, fn func(m *input, pending uint64) bool, dry func()) error {
-	cfg := jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(at, 1),
-		InactiveThreshold: 30 * time.Second, MaxResetAttempts: 3,
-	}
-	if subject != "" {
-		cfg.FilterSubjects = []string{subject}
-	}
-	cons, err := p.stream.OrderedConsumer(ctx, cfg)
+	cons, err := p.consumer(ctx, at, subject)
 	if err != nil {
 		return fmt.Errorf("create consumer at %d: %w", at, err)
 	}
-	if info := cons.CachedInfo(); info != nil && info.NumPending == 0 {
+	if cons.CachedInfo().NumPending == 0 {
 		dry()
 	}
 	it, err := cons.Messages(jetstream.PullHeartbeat(time.Second), jetstream.PullExpiry(10*time.Second),
@@ -64,7 +60,7 @@ func (p *partition) consume(ctx context.Context, at uint64, subject string, fn f
 	stop := context.AfterFunc(ctx, it.Stop)
 	defer it.Stop()
 	defer stop()
-	for {
+	for n := uint64(1); ; n++ {
 		raw, err := it.Next()
 		if err != nil {
 			return fmt.Errorf("read after %d: %w", at, err)
@@ -73,15 +69,43 @@ func (p *partition) consume(ctx context.Context, at uint64, subject string, fn f
 		if err != nil {
 			return fmt.Errorf("read after %d: %w", at, err)
 		}
-		var pending uint64
-		if md, err := raw.Metadata(); err == nil {
-			pending = md.NumPending
+		md, err := raw.Metadata()
+		if err != nil || md.Sequence.Consumer != n {
+			return fmt.Errorf("read after %d: a message was lost on the way (%w)", at, errors.Join(err, errGap))
 		}
 		at = m.Seq
-		if !fn(m, pending) {
+		if !fn(m, md.NumPending) {
 			return nil
 		}
 	}
+}
+
+// errGap is a message missing between two that a consumer brought.
+var errGap = errors.New("gap in the delivery")
+
+// consumer makes a consumer that starts at a sequence, and then makes sure that
+// the stream it is on is the one that this partition was claimed with.
+func (p *partition) consumer(ctx context.Context, at uint64, subject string) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	js, name := p.deps.Conn.JetStream(), bus.EventStream(p.p)
+	cons, err := js.CreateConsumer(ctx, name, jetstream.ConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(at, 1), FilterSubject: subject,
+		AckPolicy: jetstream.AckNonePolicy, MaxDeliver: 1, MemoryStorage: true, Replicas: 1, InactiveThreshold: 30 * time.Second,
+	})
+	if err != nil {
+		return nil, err
+	}
+	st, err := js.Stream(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if !st.CachedInfo().Created.UTC().Equal(p.created) {
+		err := fmt.Errorf("%w: created %v, not %v", errStream, st.CachedInfo().Created.UTC(), p.created)
+		p.fail(err)
+		return nil, err
+	}
+	return cons, nil
 }
 
 func isNotFound(err error) bool { return errors.Is(err, jetstream.ErrMsgNotFound) }

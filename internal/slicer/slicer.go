@@ -171,7 +171,7 @@ func (s *Slicer) assign(soft, hard context.Context, wg *sync.WaitGroup, owners [
 func (s *Slicer) work(ctx, hard context.Context, p int) {
 	log := s.log.With("partition", p)
 	var watch watch
-	for wait := 100 * time.Millisecond; ctx.Err() == nil; {
+	for wait := 50 * time.Millisecond; ctx.Err() == nil; {
 		prev, why, err := s.claimable(ctx, p, &watch)
 		if err == nil && why == "" {
 			pause(ctx, 150*time.Millisecond)
@@ -188,15 +188,15 @@ func (s *Slicer) work(ctx, hard context.Context, p int) {
 			log.Info("another member has the partition", "err", err)
 		case errors.Is(err, errStream):
 			log.Error("partition is not read", "err", err)
-			wait = 5 * time.Second
+			wait = 2 * time.Second
 		default:
 			log.Warn("partition was given up", "err", err)
 		}
-		if time.Since(began) > time.Minute {
-			wait = 100 * time.Millisecond
+		if time.Since(began) > time.Second && !errors.Is(err, errStream) {
+			wait = 50 * time.Millisecond
 		}
 		pause(ctx, wait)
-		wait = min(2*wait, 5*time.Second)
+		wait = min(2*wait, 2*time.Second)
 	}
 }
 

@@ -85,6 +85,7 @@ func (p *partition) askInfo() {
 		return
 	}
 	p.infoAsked, p.infoAt = true, p.now
+	read := p.read
 	p.goDo(func() {
 		info, err := p.streamInfo(p.ctx)
 		p.post(func() {
@@ -93,18 +94,26 @@ func (p *partition) askInfo() {
 				p.log.Warn("stream does not answer", "err", err)
 				return
 			}
-			p.heard(info)
+			p.heard(info, read)
 		})
 	})
 }
 
-// heard takes note of the stream's state. A stream that was replaced while it was
-// being read is found out here.
-func (p *partition) heard(info *jetstream.StreamInfo) {
-	if err := sameStream(info, p.created, p.read); err != nil {
-		p.fail(err)
+// shortAnswers is how many answers in a row must say that the stream ends before
+// what was read of it, until that is believed: a new leader may have to catch up.
+const shortAnswers = 5
+
+// heard takes note of the stream's state; read is what had been read when it was
+// asked for. A stream that was replaced while it was being read is found out here.
+func (p *partition) heard(info *jetstream.StreamInfo, read uint64) {
+	if err := sameStream(info, p.created, read); err != nil {
+		p.short++
+		if p.short >= shortAnswers || !info.Created.UTC().Equal(p.created) {
+			p.fail(err)
+		}
 		return
 	}
+	p.short = 0
 	p.lastSeq = info.State.LastSeq
 	if !p.mark.set {
 		p.mark = mark{at: info.TimeStamp, seq: info.State.LastSeq, set: true}

@@ -10,6 +10,10 @@ import (
 	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
 )
 
+// isEOF says whether a reader has come to its end. It says so with io.EOF itself:
+// an error around it, such as that of a connection that was closed, is no end.
+func isEOF(err error) bool { return err == io.EOF } //nolint:errorlint // see above
+
 // A numbered part is a part of a manifest and the how-manieth it is, from 1.
 type numbered struct {
 	slicefmt.ManifestPart
@@ -90,7 +94,7 @@ func (p *parts) Read(b []byte) (int, error) {
 		if n > 0 || err == nil {
 			return n, nil
 		}
-		if err != io.EOF {
+		if !isEOF(err) {
 			return 0, err
 		}
 		if p.got < part.Bytes {

@@ -112,7 +112,7 @@ func (r *Recording) Records(ctx context.Context, g Range) iter.Seq2[slicefmt.Rec
 		defer func() { r.counts = zr.Counts() }()
 		for {
 			rec, err := zr.Next()
-			if err == io.EOF {
+			if isEOF(err) {
 				return
 			}
 			if err != nil {

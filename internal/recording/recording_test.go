@@ -1,7 +1,10 @@
 package recording
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -184,5 +187,40 @@ func TestPartsOfAClockThatWasSetBackAreAllLookedAt(t *testing.T) {
 	run := choose(all, Range{FromTime: at(25), ToTime: at(26)})
 	if len(run) != 2 || run[0].ordinal != 2 || run[1].ordinal != 3 {
 		t.Fatalf("parts %+v", run)
+	}
+}
+
+// A brokenSource gives parts until one at which the connection is closed.
+type brokenSource struct {
+	source
+	from int64
+	err  error
+}
+
+func (s brokenSource) open(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	if off >= s.from {
+		return nil, s.err
+	}
+	return s.source.open(ctx, off, n)
+}
+
+func TestLostConnectionIsNoEnd(t *testing.T) {
+	whole, m := build(t, "s1", "k", slicefmt.MinPartSize, noise(t, 200))
+	r, err := OpenFile(writeFiles(t, t.TempDir(), whole, m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closed(t, r)
+	lost := fmt.Errorf("get: %w", io.EOF)
+	for _, from := range []int64{0, 1} {
+		r.src = brokenSource{r.src, from, lost}
+		got, err := read(t.Context(), r, Range{})
+		if !errors.Is(err, lost) || errors.Is(err, slicefmt.ErrTruncated) || int64(len(got)) != from*m.Parts[0].Records {
+			t.Fatalf("%d events and %v", len(got), err)
+		}
+		if _, err := Verify(t.Context(), r, m); from == 0 && !errors.Is(err, lost) {
+			t.Fatalf("verified with %v", err)
+		}
+		r.src = r.src.(brokenSource).source
 	}
 }

@@ -73,7 +73,7 @@ func Verify(ctx context.Context, r *Recording, m *slicefmt.Manifest) (Report, er
 	if r.size > 0 {
 		whole.left = []numbered{{slicefmt.ManifestPart{Bytes: r.size}, 1}}
 	}
-	defer whole.Close()
+	defer func() { _ = whole.Close() }()
 	v.stream = hasher{src: whole, v: v}
 	v.stream.begin()
 	err := v.read()
@@ -117,7 +117,7 @@ func (l *Library) Verify(ctx context.Context, name string, onRead func(n int)) (
 	case err != nil:
 		return rep, err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	r.OnRead(onRead)
 	if rep, err = Verify(ctx, r, m); err != nil {
 		return rep, err
@@ -151,7 +151,7 @@ func (v *verifier) read() error {
 	}
 	v.rep.Counts = zr.Counts()
 	broken := v.told(err)
-	if err != io.EOF && !broken {
+	if !broken && !isEOF(err) {
 		return err
 	}
 	// The rest is no longer read as records, but its checksums are checked.

@@ -10,6 +10,10 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
+// isEOF says whether a reader has come to its end. It says so with io.EOF itself:
+// an error around it, such as that of a connection that was closed, is no end.
+func isEOF(err error) bool { return err == io.EOF } //nolint:errorlint // see above
+
 // A bodyReader is the gzip member in the body of one part. It takes no byte from
 // the input that is beyond the body.
 type bodyReader struct {
@@ -51,7 +55,7 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	}
 	n, err := b.src.Read(p)
 	b.left -= int64(n)
-	if err == io.EOF {
+	if isEOF(err) {
 		b.ended = true
 	} else {
 		b.err = err
@@ -80,7 +84,7 @@ func (b *bodyReader) explain(err error) error {
 		return fmt.Errorf("%w: %d bytes of the body are missing", ErrTruncated, b.left)
 	case b.err != nil:
 		return fmt.Errorf("read body: %w", b.err)
-	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+	case isEOF(err) || errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("%w: the body ends inside its records", ErrCorrupt)
 	case errors.Is(err, io.ErrNoProgress):
 		return fmt.Errorf("read body: %w", err)

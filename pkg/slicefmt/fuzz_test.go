@@ -87,7 +87,7 @@ func readAll(t *testing.T, src io.Reader) (Counts, error) {
 			if c.Records != n || c.LastIndex != last {
 				t.Fatalf("counts %+v after %d records up to %d", c, n, last)
 			}
-			if err == io.EOF {
+			if isEOF(err) {
 				return c, nil
 			}
 			for _, known := range []error{ErrTruncated, ErrCorrupt, ErrVersion, ErrEncrypted} {

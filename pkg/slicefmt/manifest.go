@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 )
 
@@ -115,7 +114,7 @@ func ParseManifest(data []byte) (*Manifest, error) {
 	if err := d.Decode(m); err != nil {
 		return nil, fmt.Errorf("parse manifest: %w: %w", ErrCorrupt, err)
 	}
-	if _, err := d.Token(); err != io.EOF {
+	if _, err := d.Token(); !isEOF(err) {
 		return nil, fmt.Errorf("parse manifest: %w: more after the manifest", ErrCorrupt)
 	}
 	if err := m.Validate(); err != nil {

@@ -2,6 +2,7 @@ package slicefmt
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 
@@ -130,7 +131,7 @@ func (r *Reader) Next() (Record, error) {
 		}
 		rec, err := r.nextRecord()
 		switch {
-		case err == io.EOF:
+		case isEOF(err):
 			r.err = r.endPart()
 		case err != nil:
 			r.fail(err)
@@ -151,7 +152,7 @@ func (r *Reader) fail(err error) {
 func (r *Reader) nextPart() error {
 	r.part = PartInfo{Part: r.part.Part + 1, Offset: r.offset, FirstSeen: -1, LastSeen: -1, Ascending: true}
 	flags, err := r.readHeader()
-	if err == io.EOF {
+	if isEOF(err) {
 		return io.EOF
 	}
 	if err == nil && r.part.Body == 0 {
@@ -176,7 +177,7 @@ func (r *Reader) nextPart() error {
 func (r *Reader) readHeader() (flags []byte, err error) {
 	var header [HeaderSizeV2]byte
 	n, err := io.ReadFull(r.src, header[:HeaderSize])
-	if err == io.EOF {
+	if isEOF(err) {
 		return nil, io.EOF
 	}
 	version := binary.BigEndian.Uint64(header[:])
@@ -188,7 +189,7 @@ func (r *Reader) readHeader() (flags []byte, err error) {
 		more, err = io.ReadFull(r.src, header[HeaderSize:])
 		n += more
 	}
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if isEOF(err) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, fmt.Errorf("%w after %d bytes of a header", ErrTruncated, n)
 	}
 	if err != nil {
@@ -226,7 +227,7 @@ func checkFlags(b []byte) error {
 func (r *Reader) nextRecord() (Record, error) {
 	length := r.length[:]
 	if _, err := io.ReadFull(r.body.zip, length); err != nil {
-		if err == io.EOF {
+		if isEOF(err) {
 			return Record{}, io.EOF
 		}
 		return Record{}, r.body.explain(err)
@@ -292,7 +293,7 @@ func (r *Reader) closePart() {
 // skip reads n bytes and drops them.
 func skip(src io.Reader, n int64) error {
 	got, err := io.CopyN(io.Discard, src, n)
-	if err == io.EOF {
+	if isEOF(err) {
 		return fmt.Errorf("%w: %d bytes after the records are missing", ErrTruncated, n-got)
 	}
 	if err != nil {

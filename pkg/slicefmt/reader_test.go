@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"runtime"
 	"slices"
@@ -90,7 +91,7 @@ func TestWhatAReaderMeets(t *testing.T) {
 					t.Fatalf("%s: events %v, want %v", how, got, tt.want)
 				}
 				checkPartError(t, err, tt.at, tt.text)
-				if _, again := r.Next(); err != nil && again != err {
+				if _, again := r.Next(); err != nil && !errors.Is(again, err) {
 					t.Fatalf("%s: then the error was %v", how, again)
 				}
 				got := r.Counts()
@@ -183,11 +184,12 @@ func TestRecordsBeforeTheCutAreReturned(t *testing.T) {
 
 func TestReadErrorIsNotTakenForDamage(t *testing.T) {
 	whole := smallRecording(t)
-	lost := errors.New("connection lost")
-	for n := range len(whole) {
-		_, err := drain(NewReader(io.MultiReader(bytes.NewReader(whole[:n]), iotest.ErrReader(lost))))
-		if !errors.Is(err, lost) || errors.Is(err, ErrTruncated) || errors.Is(err, ErrCorrupt) {
-			t.Fatalf("connection lost after byte %d: %v", n, err)
+	for _, lost := range []error{errors.New("connection lost"), fmt.Errorf("connection closed: %w", io.EOF)} {
+		for n := range len(whole) + 1 {
+			_, err := drain(NewReader(io.MultiReader(bytes.NewReader(whole[:n]), iotest.ErrReader(lost))))
+			if !errors.Is(err, lost) || errors.Is(err, ErrTruncated) || errors.Is(err, ErrCorrupt) {
+				t.Fatalf("%v after byte %d: %v", lost, n, err)
+			}
 		}
 	}
 }
@@ -259,20 +261,20 @@ func TestPartInfoSaysWhatAPartIs(t *testing.T) {
 }
 
 func TestReadingHoldsLittleWhateverThePartHolds(t *testing.T) {
-	const size, limit = 256 << 20, 4 << 20
+	const size, limit = 32 << 20, 1 << 20
 	record := frames(printEvent(t, 0, make([]byte, 60_000)))
 	tests := []struct {
 		name string
 		in   []byte
 		err  error
 	}{
-		{"256 MiB of zeros in prints", foreign(1, 0, member(t, bytes.Repeat(record, size/len(record))), 0), nil},
-		{"256 MiB of zeros in the padding", append(foreign(1, 0, nil, size)[:24], make([]byte, size)...), nil},
+		{"32 MiB of zeros in prints", foreign(1, 0, member(t, bytes.Repeat(record, size/len(record))), 0), nil},
+		{"32 MiB of zeros in the padding", append(foreign(1, 0, nil, size)[:24], make([]byte, size)...), nil},
 		{"a header that promises 2^60 bytes", append(append(binary.BigEndian.AppendUint64(make([]byte, 7, 40), 1<<56|1<<52), make([]byte, 9)...), gzipHeader[:]...), ErrTruncated},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if tt.err == ErrTruncated {
+			if tt.err != nil {
 				binary.BigEndian.PutUint64(tt.in, 1)
 				binary.BigEndian.PutUint64(tt.in[8:], 1<<60)
 				binary.BigEndian.PutUint64(tt.in[16:], 1<<60)
@@ -285,7 +287,7 @@ func TestReadingHoldsLittleWhateverThePartHolds(t *testing.T) {
 				_, err = r.Next()
 			}
 			runtime.ReadMemStats(&after)
-			if tt.err == nil && err != io.EOF || tt.err != nil && !errors.Is(err, tt.err) {
+			if tt.err == nil && !isEOF(err) || tt.err != nil && !errors.Is(err, tt.err) {
 				t.Fatal(err)
 			}
 			if n := after.TotalAlloc - before.TotalAlloc; n > limit {
@@ -297,14 +299,14 @@ func TestReadingHoldsLittleWhateverThePartHolds(t *testing.T) {
 
 func TestNextAllocatesNothing(t *testing.T) {
 	var records [][]byte
-	for i := range int64(5000) {
+	for i := range int64(600) {
 		records = append(records, printEvent(t, i, []byte("a line of output\r\n")))
 	}
 	r := NewReader(bytes.NewReader(ours(t, records...)))
 	if _, err := r.Next(); err != nil {
 		t.Fatal(err)
 	}
-	if n := testing.AllocsPerRun(1000, func() {
+	if n := testing.AllocsPerRun(500, func() {
 		if _, err := r.Next(); err != nil {
 			t.Fatal(err)
 		}

@@ -29,9 +29,9 @@ func noise(seed uint64, n int) []byte {
 func mixedRecords() [][]byte {
 	var records [][]byte
 	r := rand.New(rand.NewPCG(7, 7))
-	for i := range 300 {
+	for i := range 100 {
 		switch {
-		case i%60 == 59:
+		case i%25 == 24:
 			records = append(records, noise(uint64(i), MaxRecord-r.IntN(8)))
 		case i%7 == 3:
 			records = append(records, noise(uint64(i), 1+r.IntN(3000)))
@@ -127,7 +127,7 @@ func TestPartBytesDependOnRecordsAlone(t *testing.T) {
 	appendAll(t, &first, records)
 	want, _ := finish(t, &first, nil)
 
-	for round := range 20 {
+	for round := range 10 {
 		// What the pooled compressors did before must not show.
 		var other Slice
 		appendAll(t, &other, [][]byte{noise(uint64(round), 50000), bytes.Repeat([]byte("the quick brown fox "), 1+round*100)})
@@ -227,10 +227,10 @@ func TestAppendAllocatesNothing(t *testing.T) {
 			Recycle(part)
 		}
 	}
-	for range 1000 {
+	for range 200 {
 		step() // warms the pools
 	}
-	perRun := testing.AllocsPerRun(500, step)
+	perRun := testing.AllocsPerRun(100, step)
 	if perEvent := perRun / 1000; perEvent >= 0.01 {
 		t.Logf("%.4f allocations per event", perEvent)
 		if !raceEnabled {

@@ -5,7 +5,6 @@ import (
 	"compress/gzip"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"testing"
 	"time"
 
@@ -123,7 +122,7 @@ func drain(r *Reader) ([]Record, error) {
 	var all []Record
 	for {
 		rec, err := r.Next()
-		if err == io.EOF {
+		if isEOF(err) {
 			return all, nil
 		}
 		if err != nil {

@@ -60,7 +60,7 @@ func mergeGroup(recs []Record, gone []bool, group []int, gap time.Duration) {
 			n++
 		}
 		place := slices.Min(group[:n])
-		whole := burst(recs, group[:n])
+		whole := mergeAll(recs, group[:n])
 		for _, i := range group[:n] {
 			gone[i] = i != place
 		}
@@ -76,7 +76,7 @@ func startsBefore(a, b *Record) int {
 	return strings.Compare(a.SessionID, b.SessionID)
 }
 
-func burst(recs []Record, group []int) Record {
+func mergeAll(recs []Record, group []int) Record {
 	whole := recs[group[0]]
 	for _, i := range group[1:] {
 		r := &recs[i]

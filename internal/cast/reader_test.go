@@ -215,7 +215,7 @@ func TestBadInputNamesLineAndReason(t *testing.T) {
 			r, err := NewReader(strings.NewReader(tt.text))
 			if err == nil {
 				got, err = drain(r)
-				if _, again := r.Next(); again != err {
+				if _, again := r.Next(); !errors.Is(again, err) {
 					t.Errorf("second error is %v, want the first again", again)
 				}
 			}
@@ -231,7 +231,7 @@ func TestBadInputNamesLineAndReason(t *testing.T) {
 }
 
 func TestEmptyInputIsEOF(t *testing.T) {
-	if _, err := NewReader(strings.NewReader("")); err != io.EOF {
+	if _, err := NewReader(strings.NewReader("")); !errors.Is(err, io.EOF) {
 		t.Fatalf("error is %v, want io.EOF", err)
 	}
 }

@@ -145,7 +145,7 @@ func TestJSONAndRecordingHoldEveryEvent(t *testing.T) {
 			t.Fatalf("record %d is %x, %v, want %x", i, rec.OneOf, err, want[i])
 		}
 	}
-	if _, err := r.Next(); err != io.EOF {
+	if _, err := r.Next(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the last record: %v", err)
 	}
 }

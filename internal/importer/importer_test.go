@@ -115,7 +115,7 @@ func records(recording []byte) iter.Seq2[slicefmt.Record, error] {
 		r := slicefmt.NewReader(bytes.NewReader(recording))
 		for {
 			rec, err := r.Next()
-			if err == io.EOF || !yield(rec, err) {
+			if errors.Is(err, io.EOF) || !yield(rec, err) {
 				return
 			}
 		}
@@ -142,7 +142,7 @@ func readCast(t *testing.T, b []byte) (cast.Header, []cast.Event, string) {
 	var text strings.Builder
 	for {
 		e, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return r.Header(), all, text.String()
 		}
 		if err != nil {

@@ -29,7 +29,6 @@ type copier struct {
 	count  int64 // published
 	left   int64 // session.upload and session.data
 	gaps   int64 // indexes that no event had
-	lines  bool  // events are told by line
 }
 
 // importEvents publishes what a feed gives as one session.

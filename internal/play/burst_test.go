@@ -41,6 +41,7 @@ func samePicture(t *testing.T, before, output []byte) (written int) {
 }
 
 func TestABurstShowsTheSameScreen(t *testing.T) {
+	t.Parallel()
 	for _, name := range fixtureNames {
 		t.Run(name, func(t *testing.T) {
 			output := fixtureOutput(t, name)
@@ -52,6 +53,7 @@ func TestABurstShowsTheSameScreen(t *testing.T) {
 }
 
 func TestWhatABurstDropsDoesNotShow(t *testing.T) {
+	t.Parallel()
 	var lines strings.Builder
 	for i := range 5000 {
 		fmt.Fprintf(&lines, "\x1b[3%dmline %d\x1b[K\r\n", i%8, i)
@@ -86,13 +88,14 @@ func TestWhatABurstDropsDoesNotShow(t *testing.T) {
 }
 
 func TestRandomDrawingShowsTheSameScreen(t *testing.T) {
+	t.Parallel()
 	pieces := []string{
 		"\x1b[H", "\x1b[2J", "\x1b[J", "\x1b[H\x1b[2J", "\x1b[2J\x1b[H", "\x1b[5;5H", "\x1b[31m", "\x1b[44m", "\x1b[m", "\x1b[7m", "\x1b[3;20r", "\x1b[r",
 		"\x1b[?1049h", "\x1b[?1049l", "\x1b[4h", "\x1b[4l", "\x1b[?7l", "\x1b[?7h", "\x1b(0", "\x1b(B", "\x1b[?6h", "\x1b[?6l",
 		"line\r\n", "more text", "東京", "\r", "\n", "\b", "\x1b[A", "\x1b[K", "\x1b[2L", "\x1b[M", "\x1b[3C", "\x1bM",
 	}
 	rng := rand.New(rand.NewPCG(7, 8))
-	for range 25 {
+	for range 12 {
 		var out []byte
 		for range 150 {
 			out = append(out, pieces[rng.IntN(len(pieces))]...)
@@ -109,13 +112,13 @@ func TestABurstIsBounded(t *testing.T) {
 	var out bytes.Buffer
 	b := newBurst(&f, &out)
 	chunk := bytes.Repeat([]byte("no line ends here and nothing is erased "), 1500)
-	for range 64 << 20 / len(chunk) {
+	for range 24 << 20 / len(chunk) {
 		b.add(chunk)
 		if cap(b.buf) > 3*maxBurst {
 			t.Fatalf("%d bytes held", cap(b.buf))
 		}
 	}
-	if err := b.finish(); err != nil || out.Len() < 64<<20-len(chunk) {
+	if err := b.finish(); err != nil || out.Len() < 24<<20-len(chunk) {
 		t.Errorf("%d bytes written, %v", out.Len(), err)
 	}
 }

@@ -2,6 +2,7 @@ package play
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -66,7 +67,7 @@ func (p *Player) Run(ctx context.Context) error {
 	for err == nil && !quit {
 		quit, err = p.turn(ctx)
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = nil
 	}
 	if end := p.end(quit); err == nil {

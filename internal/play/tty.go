@@ -61,11 +61,10 @@ func openKeyboard(fd int) (*keyboard, error) {
 	k := &keyboard{done: make(chan struct{}), reset: func() error { return term.Restore(fd, before) }}
 	// Opened by name it is a file of its own, whose reads can be ended; those of
 	// standard input cannot.
-	if k.tty, err = os.Open("/dev/tty"); err != nil {
-		return k, nil // no keys
+	if tty, err := os.Open("/dev/tty"); err == nil { // else there are no keys
+		k.tty, k.keys = tty, make(chan Key)
+		k.wait.Go(func() { readKeys(k.tty, k.keys, k.done) })
 	}
-	k.keys = make(chan Key)
-	k.wait.Go(func() { readKeys(k.tty, k.keys, k.done) })
 	return k, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,8 +29,8 @@ func TestMain(m *testing.M) {
 	o := Options{Speed: 1}
 	o.At, _ = time.ParseDuration(os.Getenv("PLAY_TEST_AT"))
 	o.Raw = os.Getenv("PLAY_TEST_RAW") != ""
-	if os.Getenv("PLAY_TEST_SPEED") != "" {
-		o.Speed = MaxSpeed
+	if speed, err := strconv.ParseFloat(os.Getenv("PLAY_TEST_SPEED"), 64); err == nil {
+		o.Speed = speed
 	}
 	if err := OnTerminal(context.Background(), o, openCast(file), os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -122,9 +123,12 @@ func TestOnATerminalTheLastScreenIsThatOfTheBytes(t *testing.T) {
 	}
 }
 
+// slow leaves time to press keys.
+const slow = "PLAY_TEST_SPEED=0.25"
+
 func TestKeysOnATerminal(t *testing.T) {
 	t.Parallel()
-	m := newTmux(t, 100, 30, "stty -a > "+filepath.Join(t.TempDir(), "x")+"; "+player(t, "flood.cast"))
+	m := newTmux(t, 100, 30, player(t, "flood.cast", slow))
 	m.until("the beginning", func() bool { return strings.Contains(m.screen(), "demo@demo") })
 	m.run("send-keys", "Space")
 	time.Sleep(300 * time.Millisecond)
@@ -149,7 +153,7 @@ func TestTheTerminalIsAsItWasAfterQuitting(t *testing.T) {
 	for _, key := range []string{"q", "C-c"} {
 		dir := t.TempDir()
 		before, after := filepath.Join(dir, "before"), filepath.Join(dir, "after")
-		m := newTmux(t, 100, 30, fmt.Sprintf("echo shell; stty -a > %s; %s; stty -a > %s", before, player(t, "htop.cast"), after))
+		m := newTmux(t, 100, 30, fmt.Sprintf("echo shell; stty -a > %s; %s; stty -a > %s", before, player(t, "htop.cast", slow), after))
 		m.until("the program", func() bool { return strings.Contains(m.screen(), "Mem") })
 		if flag := m.run("display", "-p", "#{alternate_on} #{mouse_any_flag}"); strings.TrimSpace(flag) != "1 0" {
 			t.Errorf("alternate screen and mouse are %q, want on and off", flag)

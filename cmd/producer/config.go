@@ -42,6 +42,11 @@ func parse(parser *kong.Kong, args []string) (*kong.Context, error) {
 	return parser.Parse(args)
 }
 
+// A configError is of the file, not of the arguments.
+type configError struct{ error }
+
+func (e *configError) Unwrap() error { return e.error }
+
 // A config is the file's settings by flag name. It gives way to flags and to
 // the environment, and an unknown name is an error.
 type config struct {
@@ -59,10 +64,10 @@ func readConfig(path string) (config, error) {
 		return c, nil
 	}
 	if err != nil {
-		return c, fmt.Errorf("read settings: %w", err)
+		return c, &configError{fmt.Errorf("read settings: %w", err)}
 	}
 	if err := json.Unmarshal(b, &c.values); err != nil {
-		return c, fmt.Errorf("read settings in %s: %w", c.path, err)
+		return c, &configError{fmt.Errorf("read settings in %s: %w", c.path, err)}
 	}
 	return c, nil
 }
@@ -86,7 +91,7 @@ func (c config) Validate(app *kong.Application) error {
 		return nil
 	}
 	slices.Sort(unknown)
-	return fmt.Errorf("read settings in %s: no such setting: %s", c.path, strings.Join(unknown, ", "))
+	return &configError{fmt.Errorf("read settings in %s: no such setting: %s", c.path, strings.Join(unknown, ", "))}
 }
 
 // Resolve gives kong the value of a flag.

@@ -41,12 +41,15 @@ func run(argv []string) int {
 	}
 	var prog program
 	parser := kong.Must(&prog,
-		kong.Name("producer"), kong.Description(description), kong.UsageOnError(),
+		kong.Name("producer"), kong.Description(description),
 		kong.Vars{"version": version.Line("producer"), "config": configFile},
 	)
 	parsed, err := parse(parser, args)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "producer: %v\n", err)
+		if errors.As(err, new(*configError)) {
+			return ptyrec.ExitConfig
+		}
 		return ptyrec.ExitUsage
 	}
 	parsed.BindTo(context.Background(), (*context.Context)(nil))

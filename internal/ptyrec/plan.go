@@ -39,7 +39,7 @@ func (c *Command) plan(env environ) (plan, error) {
 		argv = argv[1:]
 	}
 	original := env.get("SSH_ORIGINAL_COMMAND")
-	p := plan{env: env.forCommand()}
+	p := plan{env: c.commandEnv(env)}
 	switch {
 	case len(argv) > 0 && c.ShellCommand != "":
 		return p, errors.New("give a command or --shell-command, not both")
@@ -60,6 +60,19 @@ func (c *Command) plan(env environ) (plan, error) {
 	}
 	p.path, p.args = shell, []string{name}
 	return p, nil
+}
+
+// commandEnv is the environment of the command. Where this program is the
+// account's shell, the one behind it is named instead, so that what starts
+// shells in the session does not start recordings in the recording.
+func (c *Command) commandEnv(env environ) []string {
+	out := env.forCommand()
+	if isSelf(env.get("SHELL")) {
+		if shell, err := c.shell(env); err == nil {
+			out = append(out, "SHELL="+shell)
+		}
+	}
+	return out
 }
 
 func (c *Command) planArgv(p plan, argv []string) (plan, error) {

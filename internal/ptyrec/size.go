@@ -3,6 +3,8 @@ package ptyrec
 import (
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 
 	"golang.org/x/term"
 )
@@ -14,11 +16,13 @@ type Size struct {
 
 // UnmarshalText reads "COLSxROWS".
 func (s *Size) UnmarshalText(text []byte) error {
-	var rest string
-	n, _ := fmt.Sscanf(string(text)+" ", "%dx%d%s", &s.Columns, &s.Rows, &rest)
-	if n != 2 || s.Columns < 1 || s.Rows < 1 || s.Columns > 65535 || s.Rows > 65535 {
+	cols, rows, ok := strings.Cut(string(text), "x")
+	c, err := strconv.ParseUint(cols, 10, 16)
+	r, err2 := strconv.ParseUint(rows, 10, 16)
+	if !ok || err != nil || err2 != nil || c == 0 || r == 0 {
 		return fmt.Errorf("%q is no size like 80x24", text)
 	}
+	s.Columns, s.Rows = int(c), int(r)
 	return nil
 }
 

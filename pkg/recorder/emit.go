@@ -35,6 +35,9 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b
 //     set. A time that is set decides the delay. [Session.Write] is the way
 //     for live output.
 //
+// The beginning of a UTF-8 sequence that Write has kept is written before,
+// unless e is a resize, join or leave, which come in the middle of output.
+//
 // An event that encodes to more than 65,536 bytes is refused with ErrTooLarge
 // and costs nothing: the session goes on with the same index.
 func (s *Session) Emit(ctx context.Context, e events.Event) error {
@@ -43,7 +46,8 @@ func (s *Session) Emit(ctx context.Context, e events.Event) error {
 	}
 	defer s.release()
 	switch e.(type) {
-	case *events.SessionPrint, *events.SessionEnd: // what was written before comes before
+	case *events.Resize, *events.SessionJoin, *events.SessionLeave: // come in the middle of output
+	default:
 		if err := s.writeTail(ctx); err != nil {
 			return err
 		}

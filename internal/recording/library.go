@@ -65,6 +65,9 @@ func (l *Library) Find(ctx context.Context, name string) (Info, error) {
 	}
 	if l.Store != nil {
 		info, err := l.findFinished(ctx, name)
+		if err == nil && info.Outcome == "" && !rebuilt && l.beingFinished(ctx, sid) {
+			info.Status = Ending
+		}
 		if err == nil || !errors.Is(err, s3store.ErrNotFound) {
 			return info, err
 		}
@@ -88,6 +91,16 @@ func (l *Library) findFinished(ctx context.Context, name string) (Info, error) {
 		return Info{}, err
 	}
 	return Info{Session: name, Status: Finished, Key: obj.Key, Bytes: obj.Size, Seen: obj.Modified}, nil
+}
+
+// beingFinished says whether the session's log is short of its completed record:
+// the manifest is written between the object and that.
+func (l *Library) beingFinished(ctx context.Context, sid string) bool {
+	if l.Conn == nil {
+		return false
+	}
+	info, err := l.findOnBus(ctx, sid)
+	return err == nil && info.Status == Ending
 }
 
 func finished(m *slicefmt.Manifest) Info {

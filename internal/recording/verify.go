@@ -123,6 +123,8 @@ func (l *Library) Verify(ctx context.Context, name string, onRead func(n int)) (
 		return rep, err
 	}
 	switch {
+	case errors.Is(noMan, s3store.ErrNotFound) && l.beingFinished(ctx, name):
+		rep.add(Incomplete, "the recording is being finished: its manifest is to come")
 	case errors.Is(noMan, s3store.ErrNotFound):
 		rep.add(Missing, "the manifest is not there: %v", noMan)
 	case noMan != nil:

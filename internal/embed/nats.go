@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -165,10 +166,15 @@ type natsLog struct {
 }
 
 func (l *natsLog) Noticef(f string, v ...any) { l.log.Debug("nats", "said", fmt.Sprintf(f, v...)) }
-func (l *natsLog) Warnf(f string, v ...any)   { l.log.Warn("nats", "said", fmt.Sprintf(f, v...)) }
-func (l *natsLog) Errorf(f string, v ...any)  { l.log.Error("nats", "said", fmt.Sprintf(f, v...)) }
-func (l *natsLog) Debugf(string, ...any)      {}
-func (l *natsLog) Tracef(string, ...any)      {}
+func (l *natsLog) Warnf(f string, v ...any) {
+	if strings.HasPrefix(f, "Plaintext passwords") {
+		return // it means its configuration, which is in our memory only
+	}
+	l.log.Warn("nats", "said", fmt.Sprintf(f, v...))
+}
+func (l *natsLog) Errorf(f string, v ...any) { l.log.Error("nats", "said", fmt.Sprintf(f, v...)) }
+func (l *natsLog) Debugf(string, ...any)     {}
+func (l *natsLog) Tracef(string, ...any)     {}
 func (l *natsLog) Fatalf(f string, v ...any) {
 	err := fmt.Errorf(f, v...)
 	l.log.Error("nats", "said", err.Error())

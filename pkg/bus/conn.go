@@ -261,5 +261,8 @@ func (c *Conn) onReconnect(nc *nats.Conn) {
 }
 
 func (c *Conn) onDisconnect(_ *nats.Conn, err error) {
+	if err == nil { // Close did it
+		return
+	}
 	c.log.Warn("nats disconnected", "err", err)
 }

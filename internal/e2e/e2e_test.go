@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -44,7 +45,7 @@ type installation struct {
 	t   *testing.T
 	dir string
 	up  *exec.Cmd
-	log *bytes.Buffer
+	log *syncBuffer
 }
 
 // startInstallation starts `tapedeck up` and waits until it is ready. It is
@@ -59,7 +60,7 @@ func startInstallation(t *testing.T, args ...string) *installation {
 
 func (in *installation) start(args ...string) {
 	in.t.Helper()
-	in.log = new(bytes.Buffer)
+	in.log = new(syncBuffer)
 	in.up = exec.Command(filepath.Join(bin, "tapedeck"), append([]string{"up", "--dir", in.dir}, args...)...)
 	in.up.Stdout, in.up.Stderr = in.log, in.log
 	if err := in.up.Start(); err != nil {
@@ -125,23 +126,37 @@ func (in *installation) try(args ...string) (string, error) {
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("tapedeck %s: %w: %s", strings.Join(args, " "), err, errs.String())
+		return out.String(), fmt.Errorf("tapedeck %s: %w: %s%s", strings.Join(args, " "), err, errs.String(), tail(out.String()))
 	}
 	return out.String(), nil
 }
 
 // must is try for what has to work.
-func (in *installation) must(args ...string) string {
-	in.t.Helper()
+func (in *installation) must(t *testing.T, args ...string) string {
+	t.Helper()
 	out, err := in.try(args...)
 	if err != nil {
-		log := ""
-		if in.log != nil {
-			log = in.log.String()
-		}
-		in.t.Fatalf("%v\nup said:\n%s", err, log)
+		t.Fatalf("%v\nup said:\n%s", err, in.log)
 	}
 	return out
+}
+
+// A syncBuffer is what a process has said so far.
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }
 
 // status is the exit status in an error of try, -1 if it has none.

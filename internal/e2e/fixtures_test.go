@@ -70,9 +70,9 @@ func TestFixturesComeBackAsTheyWere(t *testing.T) {
 				t.Fatal(err)
 			}
 			sid := uuid.NewString()
-			in.must("import", "--session-id", sid, path)
-			in.must("verify", "--wait", "60s", sid)
-			want, got := readCast(t, data), readCast(t, []byte(in.must("export", sid, "--format", "cast2")))
+			in.must(t, "import", "--session-id", sid, path)
+			in.must(t, "verify", "--wait", "60s", sid)
+			want, got := readCast(t, data), readCast(t, []byte(in.must(t, "export", sid, "--format", "cast2")))
 			if got.text != want.text {
 				t.Errorf("text differs: %d bytes, want %d", len(got.text), len(want.text))
 			}

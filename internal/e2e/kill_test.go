@@ -26,7 +26,7 @@ func TestKilledInTheMiddleOfThreeSessions(t *testing.T) {
 	failed := make(chan error, len(sids))
 	for _, sid := range sids {
 		wait.Go(func() {
-			cmd := in.command(ctx, "record", "--session-id", sid, "--", "bash", "-c", script, sid)
+			cmd := in.command(ctx, "record", "--pty", "always", "--session-id", sid, "--", "bash", "-c", script, sid)
 			cmd.Stdout, cmd.Stderr = io.Discard, new(strings.Builder)
 			if err := cmd.Run(); err != nil {
 				failed <- fmt.Errorf("record %s: %w: %s", sid, err, cmd.Stderr)
@@ -43,15 +43,15 @@ func TestKilledInTheMiddleOfThreeSessions(t *testing.T) {
 		t.Error(err)
 	}
 	for _, sid := range sids {
-		in.must("verify", "--wait", "90s", sid)
+		in.must(t, "verify", "--wait", "90s", sid)
 		var want strings.Builder
 		for i := 1; i <= lines; i++ {
 			fmt.Fprintf(&want, "line %d of %s\r\n", i, sid)
 		}
-		if got := in.must("export", sid, "--format", "text"); got != want.String() {
+		if got := in.must(t, "export", sid, "--format", "text"); got != want.String() {
 			t.Errorf("session %s: %d bytes of text, want %d; it ends with %q", sid, len(got), want.Len(), tail(got))
 		}
-		in.must("replay", sid)
+		in.must(t, "replay", sid)
 	}
 }
 

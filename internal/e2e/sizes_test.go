@@ -43,11 +43,11 @@ func (in *installation) recorder() *recorder.Recorder {
 }
 
 // manifest is what `show` has of a finished session.
-func (in *installation) manifest(sid string) *slicefmt.Manifest {
-	in.t.Helper()
-	m, err := slicefmt.ParseManifest([]byte(in.must("show", "--format", "json", sid)))
+func (in *installation) manifest(t *testing.T, sid string) *slicefmt.Manifest {
+	t.Helper()
+	m, err := slicefmt.ParseManifest([]byte(in.must(t, "show", "--format", "json", sid)))
 	if err != nil {
-		in.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return m
 }
@@ -73,9 +73,9 @@ func TestRangeNearTheEndOfALargeRecordingReadsTwoPartsAtMost(t *testing.T) {
 	if err := s.End(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	in.must("verify", "--wait", "120s", sid)
+	in.must(t, "verify", "--wait", "120s", sid)
 
-	m := in.manifest(sid)
+	m := in.manifest(t, sid)
 	if len(m.Parts) < 10 || m.Bytes < size {
 		t.Fatalf("%d parts, %d bytes; want an object of many parts and at least %d bytes", len(m.Parts), m.Bytes, size)
 	}
@@ -85,7 +85,7 @@ func TestRangeNearTheEndOfALargeRecordingReadsTwoPartsAtMost(t *testing.T) {
 		}
 	}
 
-	manifestSize := len(in.must("show", "--format", "json", sid))
+	manifestSize := len(in.must(t, "show", "--format", "json", sid))
 	twoParts := m.Parts[len(m.Parts)-1].Bytes + m.Parts[len(m.Parts)-2].Bytes
 	byTime := m.Parts[len(m.Parts)-1].FirstEvent.Format("2006-01-02T15:04:05.000Z07:00")
 	for name, args := range map[string][]string{
@@ -134,29 +134,29 @@ func TestRecordedTextIsWhatTheTerminalShowed(t *testing.T) {
 	in := startInstallation(t)
 	sid := uuid.NewString()
 	script := `printf 'Grüße \033[31m世界\033[0m\r\n'; for i in $(seq 1 3000); do echo "line $i"; done; stty size`
-	shown := in.must("record", "--pty", "always", "--size", "100x30", "--session-id", sid, "--", "sh", "-c", script)
-	in.must("verify", "--wait", "60s", sid)
-	if got := in.must("export", sid, "--format", "text"); got != shown {
+	shown := in.must(t, "record", "--pty", "always", "--size", "100x30", "--session-id", sid, "--", "sh", "-c", script)
+	in.must(t, "verify", "--wait", "60s", sid)
+	if got := in.must(t, "export", sid, "--format", "text"); got != shown {
 		t.Errorf("%d bytes exported, %d shown; they end with %q and %q", len(got), len(shown), tail(got), tail(shown))
 	}
 	if !strings.HasSuffix(shown, "30 100\r\n") {
 		t.Errorf("the terminal's size is %q", tail(shown))
 	}
 	var listed struct{ Session, State string }
-	if err := json.Unmarshal([]byte(in.must("ls", "--format", "json")), &listed); err != nil || listed.Session != sid || listed.State != "finished" {
+	if err := json.Unmarshal([]byte(in.must(t, "ls", "--format", "json")), &listed); err != nil || listed.Session != sid || listed.State != "finished" {
 		t.Errorf("ls has %+v, %v", listed, err)
 	}
-	object := in.exportFile(sid)
+	object := in.exportFile(t, sid)
 	strictlyRead(t, object)
 	if out, err := exec.Command("python3", "-c", strictReader, object).CombinedOutput(); err != nil {
 		t.Errorf("a strict reader that is not ours: %v: %s", err, out)
 	}
 }
 
-func (in *installation) exportFile(sid string) string {
+func (in *installation) exportFile(t *testing.T, sid string) string {
 	in.t.Helper()
-	path := in.t.TempDir() + "/" + sid + ".tar"
-	in.must("export", sid, "--format", "recording", "-o", path)
+	path := t.TempDir() + "/" + sid + ".tar"
+	in.must(t, "export", sid, "--format", "recording", "-o", path)
 	return path
 }
 

@@ -214,7 +214,7 @@ func TestALargeRecordingGetsPartsThatS3Takes(t *testing.T) {
 	for err == nil {
 		_, err = r.Next()
 	}
-	if c := r.Counts(); err != io.EOF || c.Records != 200 || len(sizes) != 3 {
+	if c := r.Counts(); !errors.Is(err, io.EOF) || c.Records != 200 || len(sizes) != 3 {
 		t.Fatalf("%v, %+v, parts of %v", err, c, sizes)
 	}
 	for _, n := range sizes[:len(sizes)-1] {

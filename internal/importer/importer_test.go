@@ -104,7 +104,7 @@ func (s *site) session(sid string) []byte {
 	for err == nil {
 		_, err = r.Next()
 	}
-	if c := r.Counts(); err != io.EOF || c.Duplicates != 0 || c.Records != n || c.LastIndex+1 != ended {
+	if c := r.Counts(); !errors.Is(err, io.EOF) || c.Duplicates != 0 || c.Records != n || c.LastIndex+1 != ended {
 		s.t.Fatalf("session %s: %v, %+v, the end says %d events", sid, err, c, ended)
 	}
 	return part

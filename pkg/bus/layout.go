@@ -111,9 +111,15 @@ const (
 // message that a Publisher makes.
 const maxEventMessage = 1 << 20
 
-// minDuplicates is the shortest window that a server takes. No message carries
-// an id, and remembering ids costs a server memory, so it is as short as can be.
+// minDuplicates is the shortest window that a server takes. No message but those
+// of access records carries an id, and remembering ids costs a server memory, so
+// it is as short as can be.
 const minDuplicates = 100 * time.Millisecond
+
+// accessDuplicates is long enough for some retries of a message of access
+// records, which many writers send to one subject and which therefore has only
+// its id to be known by. There are few such messages, with many records each.
+const accessDuplicates = time.Minute
 
 // streams are the settings of all streams of a layout that has no zero field.
 func (l Layout) streams() []jetstream.StreamConfig {
@@ -133,6 +139,7 @@ func (l Layout) streams() []jetstream.StreamConfig {
 
 	access := l.stream(StreamAccess, "Records of access sessions", AccessSubject(">"))
 	access.MaxBytes, access.MaxAge = l.AccessMaxBytes, l.AccessMaxAge
+	access.Duplicates = min(accessDuplicates, l.AccessMaxAge)
 	audit := l.stream(StreamAudit, "Events that belong to no session", AuditSubject(">"))
 	audit.MaxBytes, audit.MaxAge = l.AuditMaxBytes, l.AuditMaxAge
 

@@ -1,5 +1,6 @@
 // Producer records sessions on the bus: it runs a command on a terminal, or
-// serves as a login shell or as sshd's ForceCommand. See producer --help.
+// serves as a login shell or as sshd's ForceCommand, or imports what was
+// recorded by other means. See producer --help.
 package main
 
 import (
@@ -7,28 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 
+	"github.com/tapedeck-io/tapedeck/internal/importer"
 	"github.com/tapedeck-io/tapedeck/internal/ptyrec"
 	"github.com/tapedeck-io/tapedeck/internal/version"
-	"github.com/tapedeck-io/tapedeck/pkg/bus"
 )
-
-const description = `Records sessions on the event bus.
-
-As a login shell (a link in /etc/shells, chsh) or sshd's ForceCommand ("ForceCommand /usr/bin/producer record") it runs what
-the client asked for, or the account's shell, and takes its settings from the environment and from ` + configFile + `.
-
-` + ptyrec.ExitHelp
-
-type program struct {
-	Config  configFlag       `name:"config" type:"path" placeholder:"FILE" env:"TAPEDECK_PRODUCER_CONFIG" help:"JSON file with settings: an object of flag names (nats-url, node, ...) and values. Flags and the environment win. Default: ${config}, if it is there."`
-	Version kong.VersionFlag `name:"version" help:"Print the version and end."`
-	Bus     bus.Options      `embed:"" group:"NATS"`
-
-	Record ptyrec.Command `cmd:"" help:"Run a command, or a shell, and record it."`
-}
 
 func main() {
 	os.Exit(run(os.Args))
@@ -52,12 +40,17 @@ func run(argv []string) int {
 		}
 		return ptyrec.ExitUsage
 	}
-	parsed.BindTo(context.Background(), (*context.Context)(nil))
-	err = parsed.Run(ptyrec.Deps{
-		Connect: prog.connect,
-		Stdin:   os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Environ: os.Environ(),
-	})
+	ctx := context.Background() // of record, whose signals are for what it runs
+	if parsed.Selected().Name == "import" {
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+		defer stop()
+	}
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	err = parsed.Run(
+		ptyrec.Deps{Connect: prog.connect, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ()},
+		importer.Deps{Connect: prog.connect, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr},
+	)
 	var exit *ptyrec.ExitError
 	switch {
 	case err == nil:
@@ -67,9 +60,4 @@ func run(argv []string) int {
 	}
 	fmt.Fprintf(os.Stderr, "producer: %v\n", err)
 	return 1
-}
-
-// connect tries until ctx is done.
-func (p *program) connect(ctx context.Context) (*bus.Conn, bus.Layout, error) {
-	return ptyrec.Connect(ctx, p.Bus)
 }

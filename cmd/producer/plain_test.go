@@ -206,3 +206,20 @@ func TestHelpHasTheExitStatuses(t *testing.T) {
 		}
 	}
 }
+
+func TestACastIsImported(t *testing.T) {
+	t.Parallel()
+	site := newSite(t)
+	cmd := site.command(t, "import", "-")
+	cmd.Stdin = strings.NewReader(`{"version": 2, "width": 80, "height": 24, "timestamp": 1504467315}` + "\n" + `[0.5, "o", "hello\r\n"]` + "\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if tp := site.only(t); string(tp.text) != "hello\r\n" {
+		t.Errorf("the bus has %q", tp.text)
+	}
+	cmd = site.command(t, "import", "/no/such/file")
+	if out, err := cmd.CombinedOutput(); status(cmd, err) != "exit status 1" || !strings.Contains(string(out), "/no/such/file") {
+		t.Errorf("%s: %s", status(cmd, err), out)
+	}
+}

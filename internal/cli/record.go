@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 
 	"github.com/tapedeck-io/tapedeck/internal/ptyrec"
@@ -20,12 +19,14 @@ type recordCommand struct {
 func (c *recordCommand) Help() string { return ptyrec.ExitHelp }
 
 // Run records a command, and ends with the command's status.
-func (c *recordCommand) Run(ctx context.Context, log *slog.Logger) error {
-	err := c.Command.Run(ctx, ptyrec.Deps{
+//
+// Signals are for what it runs, which gets them from ptyrec, so they do not end
+// the command's context. There is no logger: the terminal belongs to what runs.
+func (c *recordCommand) Run(ctx context.Context) error {
+	err := c.Command.Run(context.WithoutCancel(ctx), ptyrec.Deps{
 		Connect: connectTo(c.Dir, c.NATS),
 		Stdin:   os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Environ: os.Environ(),
-		Logger:  log,
 	})
 	if exit, ok := errors.AsType[*ptyrec.ExitError](err); ok {
 		return withStatus(exit.Code, nil) // it has said why

@@ -78,8 +78,8 @@ func (t *tap) copy(r *run) {
 	for {
 		n, err := t.out.Read(buf)
 		if n > 0 {
-			if r.recordOutput(buf[:n]) != nil {
-				return // end says why
+			if !r.recordOutput(buf[:n]) {
+				return
 			}
 			if _, err := t.to.Write(buf[:n]); err != nil {
 				return

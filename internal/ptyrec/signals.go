@@ -2,6 +2,7 @@ package ptyrec
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -73,7 +74,8 @@ func (s *signals) cancels(ctx context.Context) (context.Context, context.CancelF
 
 // cause is the signal that ended a context of cancels, 0 if it was none.
 func (s *signals) cause(ctx context.Context) syscall.Signal {
-	if sig, ok := context.Cause(ctx).(caught); ok {
+	var sig caught
+	if errors.As(context.Cause(ctx), &sig) {
 		return syscall.Signal(sig)
 	}
 	return 0

@@ -104,9 +104,9 @@ func (r *run) copyOutput(master *os.File, exited <-chan struct{}) error {
 	for {
 		n, err := master.Read(buf)
 		if n > 0 {
-			if r.recordOutput(buf[:n]) != nil {
+			if !r.recordOutput(buf[:n]) {
 				discard(master)
-				return nil // end says why
+				return nil
 			}
 			show.write(buf[:n])
 		}
@@ -148,8 +148,9 @@ func readable(f *os.File) int {
 }
 
 // recordOutput hands output to the recorder. If that takes long, because the
-// bus is away and the queue is full, the person is told.
-func (r *run) recordOutput(b []byte) error {
+// bus is away and the queue is full, the person is told. It is false if the
+// recording is broken, of which end says why.
+func (r *run) recordOutput(b []byte) bool {
 	var told atomic.Bool
 	patience := time.AfterFunc(sayAfter, func() {
 		told.Store(true)
@@ -163,7 +164,7 @@ func (r *run) recordOutput(b []byte) error {
 	if !patience.Stop() && told.Load() && err == nil {
 		r.say("the event bus is back")
 	}
-	return err
+	return err == nil
 }
 
 // sayAfter is how long the bus may keep a person waiting without a word.

@@ -127,8 +127,11 @@ func (s *Session) recallEvent(oneof []byte) error {
 		return err
 	}
 	e, err := events.Unwrap(one)
+	if errors.Is(err, events.ErrUnknownCase) {
+		return nil // counts for nothing here
+	}
 	if err != nil {
-		return nil // a case we do not know: it counts for nothing here
+		return err
 	}
 	switch e := e.(type) {
 	case *events.SessionStart:

@@ -101,6 +101,10 @@ type Completer struct {
 
 	slots *semaphore.Weighted // one a session at work
 
+	// fault stands around each write to the bus when tests want it refused, or
+	// done and its reply lost; nil otherwise.
+	fault func(step string, write func() error) error
+
 	mu   sync.Mutex
 	busy map[string]bool // sessions at work here, by id
 }
@@ -157,6 +161,14 @@ func (c *Completer) every(ctx context.Context, period time.Duration, f func()) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// write does one write to the bus, which step names.
+func (c *Completer) write(step string, write func() error) error {
+	if c.fault != nil {
+		return c.fault(step, write)
+	}
+	return write()
 }
 
 // begin marks a session as at work here; false if it is already.

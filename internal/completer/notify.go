@@ -97,7 +97,11 @@ func (c *Completer) publish(ctx context.Context, subject, id string, data []byte
 	m := nats.NewMsg(subject)
 	m.Data = data
 	m.Header.Set(HeaderID, id)
-	if _, err := c.conn.JetStream().PublishMsg(ctx, m); err != nil {
+	err := c.write("publish "+subject, func() error {
+		_, err := c.conn.JetStream().PublishMsg(ctx, m)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("publish %s: %w", subject, err)
 	}
 	return nil

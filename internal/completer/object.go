@@ -55,14 +55,7 @@ func (c *Completer) resolve(ctx context.Context, pl *plan, done finished, cause 
 		done.etag = obj.ETag
 		return done, nil
 	case err == nil:
-		// Never overwritten, whoever made it. While the upload is there its
-		// parts are, so somebody may move the other object away.
-		err := fmt.Errorf("object %s is not ours: %d bytes with nonce %q, ours has %d with %q",
-			up.Key, obj.Size, obj.Meta[bus.MetaNonce], pl.bytes, up.Nonce)
-		if errors.Is(cause, s3store.ErrUploadGone) {
-			return finished{}, &lostError{reason: "the upload is gone and " + err.Error()}
-		}
-		return finished{}, alarm{err}
+		return finished{}, c.taken(ctx, pl, obj, cause)
 	case !errors.Is(err, s3store.ErrNotFound):
 		return finished{}, err
 	case errors.Is(cause, s3store.ErrUploadGone):
@@ -70,6 +63,23 @@ func (c *Completer) resolve(ctx context.Context, pl *plan, done finished, cause 
 	}
 	// Taken a moment ago and not any more: try again later.
 	return finished{}, cause
+}
+
+// taken says what to do about another's object under our key: it is never
+// overwritten, whoever made it. While the upload is there its parts are, so somebody
+// may move the other object away; stores differ in which of the two they look at
+// first.
+func (c *Completer) taken(ctx context.Context, pl *plan, obj s3store.Object, cause error) error {
+	up := pl.state.Upload
+	err := fmt.Errorf("object %s is not ours: %d bytes with nonce %q, ours has %d with %q",
+		up.Key, obj.Size, obj.Meta[bus.MetaNonce], pl.bytes, up.Nonce)
+	if !errors.Is(cause, s3store.ErrUploadGone) {
+		_, cause = c.store.ListParts(ctx, up.Key, up.ID)
+	}
+	if errors.Is(cause, s3store.ErrUploadGone) {
+		return &lostError{reason: "the upload is gone and " + err.Error()}
+	}
+	return alarm{err}
 }
 
 // acceptParts takes the store's ETags for parts that it has under another one, if

@@ -79,6 +79,14 @@ func (c *Completer) steps(ctx context.Context, log uploadlog.Log) (result string
 	if last.Kind == bus.KindLost {
 		return resultLost, nil
 	}
+	if last.Kind == bus.KindNotified && last.Expires && last.Seq == log.Last().Seq {
+		// Found so: a crash may have come between the two notified records.
+		for _, e := range log.Records[:len(log.Records)-1] {
+			if err := c.forget(ctx, e.Seq); err != nil {
+				return "", err
+			}
+		}
+	}
 	return resultDone, nil // also for a session that has not ended
 }
 
@@ -164,7 +172,11 @@ func (c *Completer) announce(ctx context.Context, p int, sid string, last upload
 // time to live: one left behind would be the newest when the last one goes, and a
 // slicer would take the session for open. So *notified* is written twice.
 func (c *Completer) shrink(ctx context.Context, p int, sid string, last uploadlog.Entry) error {
-	if _, err := uploadlog.Shrink(ctx, c.conn, p, sid, last.Seq); err != nil {
+	err := c.write("shrink", func() error {
+		_, err := uploadlog.Shrink(ctx, c.conn, p, sid, last.Seq)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	// A crash here, or before: the newest record is still one without a time to
@@ -176,9 +188,14 @@ func (c *Completer) shrink(ctx context.Context, p int, sid string, last uploadlo
 	if _, err := c.commit(ctx, bus.KindNotified, p, sid, last, rec, c.cfg.KeepTime+ttlBeyondKeep); err != nil {
 		return err
 	}
-	// A crash here leaves the first notified record. It is found again when the
-	// second one has gone.
-	return uploadlog.Delete(ctx, c.conn, last.Seq)
+	// A crash here leaves the first notified record. It goes with the next try, or
+	// is found again when the second one has gone.
+	return c.forget(ctx, last.Seq)
+}
+
+// forget deletes a notified record that has been written once more.
+func (c *Completer) forget(ctx context.Context, seq uint64) error {
+	return c.write("delete", func() error { return uploadlog.Delete(ctx, c.conn, seq) })
 }
 
 // commit stores the next record of a session if last is still the newest.
@@ -188,8 +205,16 @@ func (c *Completer) commit(ctx context.Context, kind string, p int, sid string, 
 	if err != nil {
 		return uploadlog.Entry{}, fmt.Errorf("encode %s record: %w", kind, err)
 	}
-	seq, err := uploadlog.CompareAndAppend(ctx, c.conn, p, sid, last.Seq,
-		uploadlog.Record{Kind: kind, State: last.State, Payload: payload, TTL: ttl})
+	step := "commit " + kind
+	if ttl > 0 {
+		step += " with ttl"
+	}
+	var seq uint64
+	err = c.write(step, func() error {
+		seq, err = uploadlog.CompareAndAppend(ctx, c.conn, p, sid, last.Seq,
+			uploadlog.Record{Kind: kind, State: last.State, Payload: payload, TTL: ttl})
+		return err
+	})
 	if err != nil {
 		return uploadlog.Entry{}, err
 	}

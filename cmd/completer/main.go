@@ -1,0 +1,53 @@
+// Completer makes finished recordings out of sessions that have ended. See
+// completer --help.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/tapedeck-io/tapedeck/internal/completer"
+	"github.com/tapedeck-io/tapedeck/internal/version"
+	"github.com/tapedeck-io/tapedeck/pkg/bus"
+	"github.com/tapedeck-io/tapedeck/pkg/s3store"
+)
+
+const description = `Makes finished recordings out of sessions that have ended. Any number of completers may run.
+
+Exit status: 0 stopped by a signal, 1 could not start or go on, 2 wrong usage.`
+
+type program struct {
+	Run     runCommand     `cmd:"" default:"withargs" help:"Run until SIGINT or SIGTERM (the default)."`
+	Version versionCommand `cmd:"" help:"Print the version and end."`
+}
+
+type runCommand struct {
+	Bus       bus.Options      `embed:"" group:"NATS"`
+	S3        s3store.Options  `embed:"" group:"S3"`
+	Completer completer.Config `embed:"" group:"Completer"`
+	LogLevel  slog.Level       `default:"info" env:"TAPEDECK_LOG_LEVEL" help:"What to log: debug, info, warn or error."`
+	LogFormat string           `default:"text" enum:"text,json" env:"TAPEDECK_LOG_FORMAT" help:"How: text or json."`
+}
+
+type versionCommand struct{}
+
+func (versionCommand) Run() error { _, err := fmt.Println(version.Line("completer")); return err }
+
+// Validate is called by kong: what is wrong here is wrong usage.
+func (r *runCommand) Validate() error {
+	return errors.Join(r.Bus.Validate(), r.S3.Validate(), r.Completer.Validate())
+}
+
+func main() {
+	// Only for wrong usage does kong itself end with anything but 0.
+	exit := kong.Exit(func(code int) { os.Exit(2 * min(code, 1)) })
+	ctx := kong.Parse(&program{}, kong.Name("completer"), kong.Description(description), exit)
+	if err := ctx.Run(); err != nil {
+		fmt.Fprintf(os.Stderr, "completer: %v\n", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/tapedeck-io/tapedeck/internal/completer"
+	"github.com/tapedeck-io/tapedeck/internal/version"
+	"github.com/tapedeck-io/tapedeck/pkg/bus"
+	"github.com/tapedeck-io/tapedeck/pkg/s3store"
+)
+
+// Run works until a signal comes.
+func (r *runCommand) Run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var handler slog.Handler = slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: r.LogLevel})
+	if r.LogFormat == "json" {
+		handler = slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: r.LogLevel})
+	}
+	log := slog.New(handler)
+	conn, err := bus.Connect(ctx, r.Bus, log)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	layout, err := bus.Inspect(ctx, conn)
+	if err != nil {
+		return err
+	}
+	store, err := s3store.Open(ctx, r.S3, log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = store.Close() }()
+	if err := checkStore(ctx, store, log); err != nil {
+		return err
+	}
+	c, err := completer.New(r.Completer, completer.Deps{Conn: conn, Layout: layout, Store: store, Bucket: r.S3.Bucket, Log: log})
+	if err != nil {
+		return err
+	}
+	log.Info("completer started", "version", version.String(), "bucket", r.S3.Bucket, "partitions", layout.Partitions)
+	return c.Run(ctx)
+}
+
+// checkStore fails if the bucket cannot be used, and warns of rules that would cost
+// recordings.
+func checkStore(ctx context.Context, store *s3store.Store, log *slog.Logger) error {
+	if err := store.CheckBucket(ctx); err != nil {
+		return err
+	}
+	warnings, err := store.LifecycleWarnings(ctx)
+	if err != nil {
+		log.Warn("lifecycle rules of the bucket not read", "err", err)
+	}
+	for _, w := range warnings {
+		log.Warn("lifecycle rule of the bucket endangers recordings", "rule", w)
+	}
+	return nil
+}

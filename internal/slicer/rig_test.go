@@ -54,6 +54,7 @@ func quick() Config {
 
 func newRig(t *testing.T, partitions int) *rig {
 	t.Helper()
+	t.Parallel()
 	r := &rig{t: t, url: embedtest.NATS(t), cfg: quick(), log: slog.New(slog.DiscardHandler)}
 	if os.Getenv("SLICER_LOG") != "" {
 		r.log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))

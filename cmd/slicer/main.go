@@ -1,0 +1,78 @@
+// Slicer turns the events of sessions into parts of recordings. See slicer --help.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"go.opentelemetry.io/otel"
+
+	"github.com/tapedeck-io/tapedeck/internal/slicer"
+	"github.com/tapedeck-io/tapedeck/internal/version"
+	"github.com/tapedeck-io/tapedeck/pkg/bus"
+	"github.com/tapedeck-io/tapedeck/pkg/s3store"
+)
+
+const description = `Turns the events of sessions, as they happen, into parts of recordings in S3. Any number of slicers may run; they
+share the partitions among them.
+
+Exit status: 0 stopped by a signal, 1 could not start or go on, 2 wrong usage.`
+
+type program struct {
+	Bus       bus.Options      `embed:"" group:"NATS"`
+	S3        s3store.Options  `embed:"" group:"S3"`
+	Slicer    slicer.Config    `embed:"" group:"Slicer"`
+	LogLevel  slog.Level       `default:"info" env:"TAPEDECK_LOG_LEVEL" help:"What to log: debug, info, warn or error."`
+	Version   kong.VersionFlag `help:"Print the version and end."`
+	LogFormat string           `default:"text" enum:"text,json" env:"TAPEDECK_LOG_FORMAT" help:"How: text or json."`
+}
+
+// Validate is called by kong: what is wrong here is wrong usage.
+func (r *program) Validate() error {
+	return errors.Join(r.Bus.Validate(), r.S3.Validate(), r.Slicer.Validate())
+}
+
+func main() {
+	ctx := kong.Parse(&program{}, kong.Name("slicer"), kong.Description(description), kong.DefaultEnvars("TAPEDECK_SLICER"),
+		kong.Vars{"version": version.Line("slicer")},
+		kong.Exit(func(code int) { os.Exit(2 * min(code, 1)) })) // kong itself ends with 0 or for wrong usage
+	if err := ctx.Run(); err != nil {
+		fmt.Fprintf(os.Stderr, "slicer: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func (r *program) Run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	opt := &slog.HandlerOptions{Level: r.LogLevel}
+	log := slog.New(slog.NewTextHandler(os.Stderr, opt))
+	if r.LogFormat == "json" {
+		log = slog.New(slog.NewJSONHandler(os.Stderr, opt))
+	}
+	conn, err := bus.Connect(ctx, r.Bus, log)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	layout, err := bus.Inspect(ctx, conn)
+	if err != nil {
+		return err
+	}
+	store, err := s3store.Open(ctx, r.S3, log)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	s, err := slicer.New(r.Slicer, slicer.Deps{Conn: conn, Layout: layout, Store: store, Log: log, Meter: otel.Meter("tapedeck")})
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx)
+}

@@ -154,7 +154,7 @@ func (c *doctorCommand) partition(ctx context.Context, e *examination, conn *bus
 		return
 	}
 	state := stream.CachedInfo().State
-	e.ok("partition %d: sliced by %s, fence %d; %d messages are not archived yet", p, lease.Owner, lease.Seq, state.LastSeq-min(cursor.Seq, state.LastSeq))
+	e.ok("partition %d: sliced by %s, fence %d; its cursor is %d messages behind the stream", p, lease.Owner, lease.Seq, state.LastSeq-min(cursor.Seq, state.LastSeq))
 	if state.FirstSeq > cursor.Seq+1 {
 		e.warn("partition %d: the stream begins at %d and the cursor is at %d: messages between were removed before they were archived", p, state.FirstSeq, cursor.Seq)
 	}

@@ -53,12 +53,8 @@ func (c *verifyCommand) verify(ctx context.Context, s Streams, log *slog.Logger)
 		bar := newProgress(s.Err, "verifying", rec.Size(), false)
 		defer bar.done()
 		rec.OnRead(func(n int) { bar.add(int64(n)) })
-		m, noManifest := rec.Manifest()
-		report, err := recording.Verify(ctx, rec, m)
-		if err == nil && m == nil && report.Verdict == recording.OK {
-			log.Warn("the file reads well; there is no manifest beside it to hold it against", "err", noManifest)
-		}
-		return report, err
+		m, _ := rec.Manifest()
+		return recording.Verify(ctx, rec, m)
 	}
 	in, err := c.open(ctx, log)
 	if err != nil {

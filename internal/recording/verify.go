@@ -86,6 +86,9 @@ func Verify(ctx context.Context, r *Recording, m *slicefmt.Manifest) (Report, er
 		return rep, fmt.Errorf("verify %s: %w", r.name, err)
 	}
 	v.totals()
+	if rep.Bytes == 0 && m == nil {
+		rep.add(Truncated, "there is not one byte in it")
+	}
 	return rep, nil
 }
 

@@ -159,7 +159,7 @@ func TestLogFaults(t *testing.T) {
 			}
 			r.start()
 			ps := feed(r, 5)
-			within(t, 10*time.Second, "all durable", func() bool { return r.cursor(0) == r.lastSeq(0) })
+			within(t, 30*time.Second, "all durable", func() bool { return r.cursor(0) == r.lastSeq(0) })
 			finishAll(ps)
 			mu.Lock()
 			defer mu.Unlock()
@@ -279,7 +279,7 @@ func TestLargeCheckpoints(t *testing.T) {
 	p := r.session("large")
 	for range 4 {
 		p.prints(25, 40<<10)
-		within(t, 10*time.Second, "all durable", func() bool { return r.cursor(0) == r.lastSeq(0) })
+		within(t, 30*time.Second, "all durable", func() bool { return r.cursor(0) == r.lastSeq(0) })
 		n.kill()
 		n = r.start()
 	}

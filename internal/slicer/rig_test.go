@@ -3,6 +3,8 @@ package slicer
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,8 +15,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"encoding/json"
 
 	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -164,11 +164,11 @@ func printEvent(t testing.TB, index int64, data []byte) []byte {
 }
 
 func (p *producer) noise(n int) []byte {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(p.rnd.Uint32())
+	b := make([]byte, n+7)
+	for i := 0; i < n; i += 8 {
+		binary.LittleEndian.PutUint64(b[i:], p.rnd.Uint64())
 	}
-	return b
+	return b[:n]
 }
 
 // prints publishes n events of size bytes that do not compress, each messages full.

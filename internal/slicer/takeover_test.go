@@ -47,7 +47,7 @@ func feed(r *rig, n int) []*producer {
 	for i := range n {
 		p := r.session(fmt.Sprintf("s-%d", i))
 		if i == 0 {
-			p.prints(200, 40<<10)
+			p.prints(140, 40<<10)
 		}
 		p.prints(20+i, 2000*i+1)
 		ps = append(ps, p)
@@ -60,7 +60,7 @@ func finishAll(ps []*producer) {
 	for i, p := range ps {
 		p.prints(5+i, 700)
 		if i == 1 {
-			p.prints(200, 40<<10)
+			p.prints(140, 40<<10)
 		}
 		p.end()
 	}

@@ -55,7 +55,7 @@ func hasXattr(dir string) bool {
 	if err != nil {
 		return false
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }()
 	defer f.Close()
 	return xattr.FSet(f, name, []byte("1")) == nil
 }

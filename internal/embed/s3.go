@@ -159,7 +159,7 @@ func (s *S3) await(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer func() { _ = store.Close() }()
 	ctx, cancel := context.WithTimeout(ctx, s3Ready)
 	defer cancel()
 	for {

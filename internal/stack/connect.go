@@ -97,7 +97,7 @@ func writeJSON(path string, v any) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	defer os.Remove(f.Name()) // it is gone by then, unless something failed
+	defer func() { _ = os.Remove(f.Name()) }() // it is gone by then, unless something failed
 	_, err = f.Write(append(b, '\n'))
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {

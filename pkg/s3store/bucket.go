@@ -23,10 +23,10 @@ func (s *Store) CheckBucket(ctx context.Context) error {
 		return nil
 	}
 	what := fmt.Sprintf("check bucket %q at %s", s.opt.Bucket, s.where())
-	switch classify(err) {
-	case ErrNotFound:
+	switch kind := classify(err); {
+	case errors.Is(kind, ErrNotFound):
 		what += ": it does not exist; create it, or check the bucket's name, the endpoint and the region"
-	case ErrUnreachable:
+	case errors.Is(kind, ErrUnreachable):
 		what += ": check the endpoint, and that the store is up and can be reached from here"
 	}
 	if r := bucketRegion(err); r != "" && r != s.opt.Region {
@@ -38,7 +38,7 @@ func (s *Store) CheckBucket(ctx context.Context) error {
 // EnsureBucket makes the bucket if it is not there.
 func (s *Store) EnsureBucket(ctx context.Context) error {
 	err := s.CheckBucket(ctx)
-	if err == nil || classify(err) != ErrNotFound {
+	if err == nil || !errors.Is(classify(err), ErrNotFound) {
 		return err
 	}
 	in := &s3.CreateBucketInput{Bucket: &s.opt.Bucket}

@@ -46,8 +46,10 @@ func (e *storeError) Error() string {
 	if e.sentinel == nil {
 		return e.what + ": " + brief(e.cause)
 	}
-	if e.sentinel == ErrRefused || e.sentinel == ErrBadPart || e.sentinel == ErrUnreachable {
-		return e.what + ": " + e.sentinel.Error() + ": " + brief(e.cause)
+	for _, s := range []error{ErrRefused, ErrBadPart, ErrUnreachable} { // these say little by themselves
+		if errors.Is(e.sentinel, s) {
+			return e.what + ": " + s.Error() + ": " + brief(e.cause)
+		}
 	}
 	return e.what + ": " + e.sentinel.Error()
 }

@@ -75,7 +75,7 @@ func (s *Store) Put(ctx context.Context, key string, body []byte, ifAbsent bool)
 func (s *Store) Delete(ctx context.Context, key string) error {
 	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.opt.Bucket, Key: &key})
 	var bucket *types.NoSuchBucket
-	if classify(err) == ErrNotFound && !errors.As(err, &bucket) {
+	if errors.Is(classify(err), ErrNotFound) && !errors.As(err, &bucket) {
 		return nil
 	}
 	return wrap(err, "delete %s", key)

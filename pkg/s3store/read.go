@@ -139,7 +139,7 @@ func (r *resuming) Read(p []byte) (int, error) {
 }
 
 func (r *resuming) resume(why error) error {
-	if why == io.EOF {
+	if errors.Is(why, io.EOF) {
 		why = io.ErrUnexpectedEOF
 	}
 	if r.left == 0 || r.ctx.Err() != nil || r.off >= r.end {
@@ -149,7 +149,7 @@ func (r *resuming) resume(why error) error {
 	end := r.end
 	_ = r.body.Close()
 	if err := r.request(); err != nil {
-		if classify(err) == ErrExists { // If-Match: it is another object by now
+		if errors.Is(classify(err), ErrExists) { // If-Match: it is another object by now
 			err = errors.New("object was replaced while it was read")
 		}
 		return wrap(err, "read %s at %d of %d", r.key, r.off, end)

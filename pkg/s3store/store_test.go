@@ -60,9 +60,11 @@ func TestEmbeddedGatewayKeepsTheContract(t *testing.T) {
 
 func TestUploadsWorkWithEveryChecksumAndWithSync(t *testing.T) {
 	opt := embedtest.S3(t)
-	opt.SyncDir = embedtest.S3Dir(t)
 	for sum, kept := range map[string]string{"": "crc64nvme:", "auto": "crc64nvme:", "crc64nvme": "crc64nvme:", "crc32c": "crc32c:", "sha256": "sha256:", "md5": "", "none": ""} {
 		opt.Checksum, opt.Prefix = sum, "sum-"+sum
+		if opt.SyncDir = ""; sum == "auto" { // once: it syncs the machine's disk
+			opt.SyncDir = embedtest.S3Dir(t)
+		}
 		s := open(t, opt)
 		key, a, b := s.Key("x"), random(5<<20), random(1000)
 		id, err := s.CreateUpload(t.Context(), key, nil)

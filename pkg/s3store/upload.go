@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/md5"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -164,8 +165,8 @@ func (s *Store) CompleteUpload(ctx context.Context, key, uploadID string, parts 
 func (s *Store) confirm(ctx context.Context, key, etag string, size int64) error {
 	o, err := s.Head(ctx, key)
 	if err != nil {
-		if classify(err) == ErrNotFound {
-			return fmt.Errorf("store says done, but there is no object yet")
+		if errors.Is(classify(err), ErrNotFound) {
+			return errors.New("store says done, but there is no object yet")
 		}
 		return err
 	}
@@ -179,7 +180,7 @@ func (s *Store) confirm(ctx context.Context, key, etag string, size int64) error
 // upload any more.
 func (s *Store) AbortUpload(ctx context.Context, key, uploadID string) error {
 	_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.opt.Bucket, Key: &key, UploadId: &uploadID})
-	if classify(err) == ErrUploadGone {
+	if errors.Is(classify(err), ErrUploadGone) {
 		return nil
 	}
 	return wrap(err, "abort upload of %s", key)

@@ -154,7 +154,7 @@ func S3(t testing.TB) s3store.Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer store.Close()
+	defer func() { _ = store.Close() }()
 	if err := store.EnsureBucket(t.Context()); err != nil {
 		t.Fatal(err)
 	}

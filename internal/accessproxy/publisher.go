@@ -2,6 +2,7 @@ package accessproxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -10,6 +11,8 @@ import (
 	"github.com/tapedeck-io/tapedeck/pkg/accesslog"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 )
+
+var errConnecting = errors.New("connecting")
 
 // connectWait is the least time between two tries to connect.
 const connectWait = time.Second
@@ -46,7 +49,7 @@ func (l *latePublisher) publisher(ctx context.Context) (accesslog.Publisher, err
 	if l.busy || time.Now().Before(l.next) {
 		return nil, fmt.Errorf("%w: %w", accesslog.ErrNotConnected, l.reason)
 	}
-	l.busy, l.reason = true, context.DeadlineExceeded
+	l.busy, l.reason = true, errConnecting
 	l.mu.Unlock()
 	conn, err := l.connect(ctx)
 	l.mu.Lock()

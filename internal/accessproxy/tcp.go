@@ -46,7 +46,7 @@ func (p *proxy) track(ctx context.Context, c *accesslog.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if ctx.Err() != nil {
-		shut(c)
+		end(ctx, c)
 		return false
 	}
 	p.conns[c] = struct{}{}
@@ -57,19 +57,31 @@ func (p *proxy) closeConns() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.conns {
-		shut(c)
+		sever(c)
 	}
 }
 
-// shut closes a connection because the proxy stops.
-func shut(c *accesslog.Conn) {
-	c.Session().End(accesslog.ReasonShutdown)
+// sever closes a connection and leaves its session open, until all that passed
+// is counted.
+func sever(c net.Conn) {
+	if counted, ok := c.(*accesslog.Conn); ok {
+		c = counted.NetConn()
+	}
+	_ = c.Close()
+}
+
+// end closes a connection and ends its session.
+func end(ctx context.Context, c *accesslog.Conn) {
+	sever(c)
+	if ctx.Err() != nil {
+		c.Session().End(accesslog.ReasonShutdown)
+	}
 	_ = c.Close()
 }
 
 func (p *proxy) serveConn(ctx context.Context, c *accesslog.Conn) {
 	defer func() {
-		_ = c.Close()
+		end(ctx, c)
 		p.mu.Lock()
 		delete(p.conns, c)
 		p.mu.Unlock()
@@ -90,7 +102,7 @@ func (p *proxy) serveConn(ctx context.Context, c *accesslog.Conn) {
 // buffers of connections that have something to copy.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 
-// pipe copies until src ends, and then ends dst. If either fails, it closes both.
+// pipe copies until src ends, and then ends dst. If either fails, it severs both.
 func pipe(dst, src net.Conn) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
@@ -100,6 +112,7 @@ func pipe(dst, src net.Conn) {
 		err = dst.(interface{ CloseWrite() error }).CloseWrite()
 	}
 	if err != nil {
-		_, _ = dst.Close(), src.Close()
+		sever(dst)
+		sever(src)
 	}
 }

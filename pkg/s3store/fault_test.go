@@ -29,7 +29,9 @@ func proxy(t *testing.T, opt s3store.Options, f fault) s3store.Options {
 	t.Helper()
 	to, err := url.Parse(opt.Endpoint)
 	must(t, err)
-	store := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections) // the gateway waits for them when it stops
+	store := &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(to)
 		r.Out.Host = r.In.Host // it is signed
 	}}

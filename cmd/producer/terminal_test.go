@@ -65,9 +65,10 @@ func checkShown(t *testing.T, tp *tape, shown, size string) {
 func TestResizesReachTheCommandAndTheRecording(t *testing.T) {
 	t.Parallel()
 	site := newSite(t)
-	p := sit(t, site.command(t, "record", "--", "bash", "-c", `trap 'stty size' WINCH; stty size; while ! [ -e enough ]; do sleep 0.02; done`), 80, 24)
+	p := sit(t, site.command(t, "record", "--", "bash", "-c", `trap 'echo told' WINCH; while ! [ -e enough ]; do stty size; sleep 0.02; done`), 80, 24)
 	p.sees("24 80")
 	p.resize(132, 50)
+	p.sees("told")
 	p.sees("50 132")
 	p.resize(40, 10)
 	p.sees("10 40")

@@ -111,7 +111,7 @@ func (r *rig) prepare(sid string, sh shape) *session {
 	if len(sh.parts) > 0 {
 		s.begin(r)
 	}
-	rnd := rand.New(rand.NewPCG(1, uint64(len(sid))))
+	rnd := rand.NewChaCha8([32]byte{1})
 	index, total := int64(0), 0
 	for _, n := range sh.parts {
 		total += n
@@ -234,7 +234,7 @@ func (r *rig) publish(sid string, oneof []byte) uint64 {
 }
 
 // event is session.start at index 0, session.end as the last one, else a print.
-func event(t *testing.T, sid string, index int64, last bool, noise int, rnd *rand.Rand) []byte {
+func event(t *testing.T, sid string, index int64, last bool, noise int, rnd *rand.ChaCha8) []byte {
 	t.Helper()
 	md := &events.Metadata{Index: index, Time: timestamppb.New(at(index)), ClusterName: "c1"}
 	var e events.Event
@@ -250,9 +250,7 @@ func event(t *testing.T, sid string, index int64, last bool, noise int, rnd *ran
 		e = &events.SessionEnd{Metadata: md, Participants: []string{"alice", "bob"}}
 	default:
 		data := make([]byte, noise)
-		for i := range data {
-			data[i] = byte(rnd.Uint32())
-		}
+		_, _ = rnd.Read(data)
 		md.Type = "print"
 		e = &events.SessionPrint{Metadata: md, Data: append(data, fmt.Sprintf("line %d\r\n", index)...), DelayMilliseconds: 100 * index}
 	}

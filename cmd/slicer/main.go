@@ -69,7 +69,7 @@ func (r *program) Run() error {
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer func() { _ = store.Close() }()
 	s, err := slicer.New(r.Slicer, slicer.Deps{Conn: conn, Layout: layout, Store: store, Log: log, Meter: otel.Meter("tapedeck")})
 	if err != nil {
 		return err

@@ -73,10 +73,9 @@ func (p *partition) pump() {
 		recs = append(recs, steps[i].rec)
 	}
 	cursor, move := p.cursorDue()
-	if move && !(p.single && len(recs) > 0) {
+	move = move && (!p.single || len(recs) == 0)
+	if move {
 		recs = append(recs, uploadlog.Record{Cursor: &cursor})
-	} else {
-		move = false
 	}
 	if len(recs) == 0 {
 		return

@@ -171,16 +171,16 @@ func (p *partition) close() {
 	p.cancel(context.Canceled)
 	p.wg.Wait()
 	for _, s := range p.sessions {
-		p.shared.mem.add(-s.held)
-		p.shared.kept.add(-s.chain.cost)
+		p.mem.add(-s.held)
+		p.kept.add(-s.chain.cost)
 		for _, c := range s.closed {
-			p.shared.kept.add(-c.cost)
+			p.kept.add(-c.cost)
 		}
 		if s.open != nil && s.open.buf != nil {
 			s.open.buf.Reset()
 		}
 	}
-	p.shared.met.sessions.Add(context.Background(), -int64(len(p.sessions)))
+	p.met.sessions.Add(context.Background(), -int64(len(p.sessions)))
 }
 
 // goDo runs f on a goroutine of the partition's.

@@ -128,6 +128,10 @@ func (s *session) take(m *input, target int64) (o outcome) {
 		s.openFrom = m.Seq
 	}
 	st.StreamSeq = max(st.StreamSeq, m.Seq)
+	if m.Time.After(st.Seen) {
+		// Of any kind: also one that is refused is a sign of life.
+		st.Seen = m.Time
+	}
 	if st.StreamSeq >= st.RewindTo {
 		st.RewindTo = 0
 	}
@@ -139,9 +143,6 @@ func (s *session) take(m *input, target int64) (o outcome) {
 	}()
 	if o.late = s.admit(m); o.late != "" {
 		return o
-	}
-	if m.Time.After(st.Seen) {
-		st.Seen = m.Time
 	}
 	if m.Control != bus.ControlNone {
 		s.control(m, &o)

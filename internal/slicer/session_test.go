@@ -3,6 +3,7 @@ package slicer
 import (
 	"bytes"
 	"reflect"
+	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -145,6 +146,39 @@ func TestSlicesEndWhereMessagesEnd(t *testing.T) {
 		if (x.meta.Last+1)%7 != 0 || x.snap.Next != x.meta.Last+1 || x.snap.StreamSeq != x.meta.LastSeq {
 			t.Errorf("slice %d ends at %d in the middle of a message", i, x.meta.Last)
 		}
+	}
+}
+
+func TestTenThousandOpenSessionsCostLittle(t *testing.T) {
+	const n = 10_000
+	event := printEvent(t, 0, noise(1, 2000))
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	all := make([]*session, n)
+	for i := range all {
+		all[i] = newSession(0, "session-"+strconv.Itoa(i))
+		m := &input{Message: bus.Message{Node: "n1", SID: all[i].live.SID, Seq: 1, Time: time.Unix(1, 0), Version: 1, Payload: event}}
+		all[i].apply(m, noTarget)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	held := int64(after.HeapAlloc) - int64(before.HeapAlloc)
+	t.Logf("%d bytes a session", held/n)
+	if held > 64<<20 {
+		t.Errorf("%d bytes held by %d sessions", held, n)
+	}
+	runtime.KeepAlive(all)
+}
+
+// A message that is refused is a sign of life: a session that begins with one must
+// not count as silent since the beginning of time.
+func TestRefusedMessagesAreASignOfLife(t *testing.T) {
+	c := newScript(t)
+	m := c.message(0)
+	m.Payload = []byte("not an event")
+	if o := c.s.apply(m, noTarget); o.late != latePayload || !c.s.live.Seen.Equal(c.at) {
+		t.Errorf("%+v, seen %v", o, c.s.live.Seen)
 	}
 }
 

@@ -64,6 +64,9 @@ func New(cfg Config, deps Deps) (*Slicer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("slicer: %w", err)
 	}
+	if deps.Conn == nil || deps.Store == nil || deps.Layout.Partitions < 1 {
+		return nil, fmt.Errorf("slicer: a connection, a store and a layout are needed; the layout has %d partitions", deps.Layout.Partitions)
+	}
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}

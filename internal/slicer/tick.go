@@ -173,15 +173,17 @@ func (p *partition) forgetEnded() {
 // finished, the rest is checkpointed, and the lease is freed.
 func (p *partition) drain() {
 	p.draining, p.drainUntil = true, p.now.Add(p.cfg.DrainTimeout)
-	for _, s := range p.sessions {
-		p.wantCheckpoint(s, false)
-	}
 	p.drained()
 }
 
 // drained releases the partition when nothing is left to do or the time is up.
 // What is not durable by then, the next owner reads again.
 func (p *partition) drained() {
+	for _, s := range p.holds {
+		if !s.ckpt {
+			p.wantCheckpoint(s, false)
+		}
+	}
 	if p.releasing || p.writing {
 		return
 	}

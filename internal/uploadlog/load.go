@@ -75,13 +75,13 @@ func (o *Owner) load(ctx context.Context) (Loaded, error) {
 		HeadersOnly:    true,
 	}, func(m jetstream.Msg, seq, pending uint64) (bool, error) {
 		out.Records++
-		switch subject := m.Subject(); {
-		case subject == lease:
+		switch subject := m.Subject(); subject {
+		case lease:
 			if seq > o.fence {
 				return false, fmt.Errorf("%w: lease %d was stored", ErrFenced, seq)
 			}
 			seen = seen || seq == o.fence
-		case subject == cursor:
+		case cursor:
 			cursorSeq = seq
 		default:
 			if sid := sessionOf(subject); sid != "" {
@@ -229,8 +229,8 @@ func consume(ctx context.Context, conn *bus.Conn, maybeNone bool, cfg jetstream.
 		it.Stop()
 	case <-ctx.Done():
 		it.Stop()
-		<-result
-		err = ctx.Err()
+		// Once Next has ended fn is called no more.
+		err = errors.Join(ctx.Err(), <-result)
 	}
 	return err
 }

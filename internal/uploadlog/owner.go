@@ -29,7 +29,6 @@ type Owner struct {
 	mu        sync.Mutex
 	err       error    // the first ErrFenced or ErrUnknown; nothing is written after
 	cursorSeq uint64   // newest cursor record known
-	swept     bool     // this owner has rolled older cursor records up
 	doomed    []uint64 // sequences to delete
 	deleting  bool     // a goroutine is at it
 	idle      *sync.Cond

@@ -166,14 +166,10 @@ func EachLog(ctx context.Context, conn *bus.Conn, fn func(Head) error) error {
 		DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
 		HeadersOnly:    true,
 	}, func(m jetstream.Msg, seq, pending uint64) (bool, error) {
-		p, sid, err := ParseLogSubject(m.Subject())
-		if err != nil {
-			// Nobody of ours writes such a subject, and nothing can be done for it.
+		h, ok := headOf(m, seq)
+		if !ok {
+			// Nobody of ours writes such a subject; the others are looked at still.
 			return pending == 0, nil
-		}
-		h := Head{Partition: p, SID: sid, Kind: m.Headers().Get(bus.HeaderKind), Seq: seq, Expires: m.Headers().Get(headerTTL) != ""}
-		if meta, err := m.Metadata(); err == nil {
-			h.Time = meta.Timestamp
 		}
 		return pending == 0, fn(h)
 	})
@@ -181,6 +177,15 @@ func EachLog(ctx context.Context, conn *bus.Conn, fn func(Head) error) error {
 		return fmt.Errorf("look through the logs: %w", err)
 	}
 	return nil
+}
+
+func headOf(m jetstream.Msg, seq uint64) (Head, bool) {
+	p, sid, err := ParseLogSubject(m.Subject())
+	h := Head{Partition: p, SID: sid, Kind: m.Headers().Get(bus.HeaderKind), Seq: seq, Expires: m.Headers().Get(headerTTL) != ""}
+	if meta, merr := m.Metadata(); merr == nil {
+		h.Time = meta.Timestamp
+	}
+	return h, err == nil
 }
 
 // AllLogs matches the log of every session of every partition.

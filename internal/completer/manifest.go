@@ -96,7 +96,7 @@ func (c *Completer) readPart(ctx context.Context, key string, part slicefmt.Mani
 	r := slicefmt.NewReader(body)
 	for {
 		rec, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if errors.Is(err, slicefmt.ErrCorrupt) || errors.Is(err, slicefmt.ErrVersion) {

@@ -357,7 +357,7 @@ func (r *rig) whole(s *session) *slicefmt.Manifest {
 			r.t.Fatalf("event %d of %d: index %d, %v", i, len(s.oneofs), rec.Index, err)
 		}
 	}
-	if _, err := rd.Next(); err != io.EOF {
+	if _, err := rd.Next(); !errors.Is(err, io.EOF) {
 		r.t.Fatalf("after the last event: %v, want EOF", err)
 	}
 	if m.Events != int64(len(s.oneofs)) || len(m.Parts) != len(s.parts) || m.Session != s.sid {

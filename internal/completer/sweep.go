@@ -85,12 +85,14 @@ func (c *Completer) abortOrphans(ctx context.Context) {
 	}
 }
 
+func validName(sid string) bool { return bus.ValidName(sid) == nil }
+
 // orphan says whether an upload is of a recording of ours and is not the one that
 // the session's log, read now, names.
 func (c *Completer) orphan(ctx context.Context, up s3store.Upload) (bool, error) {
 	name := strings.TrimPrefix(up.Key, c.store.Key(""))
 	sid, ok := strings.CutSuffix(name, ".tar")
-	if !ok || bus.ValidName(sid) != nil {
+	if !ok || !validName(sid) {
 		return false, nil // not a recording's key
 	}
 	last, err := uploadlog.ReadLast(ctx, c.conn, bus.Partition(sid, c.layout.Partitions), sid)

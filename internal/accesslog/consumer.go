@@ -89,7 +89,10 @@ func (c *Consumer) run(ctx, hard context.Context) error {
 		lanes.Go(func() { l.run(ctx, hard) })
 	}
 	lanes.Wait()
-	closeErr := router.Close() // ends the handlers, with the feeds
+	for _, l := range c.lanes {
+		_ = l.feed.Close() // the router may forget to
+	}
+	closeErr := router.Close()
 	if err := <-routing; err != nil {
 		return fmt.Errorf("route batches: %w", err)
 	}

@@ -1,0 +1,79 @@
+// Accesslog takes records of access sessions from the bus to where they are kept,
+// and tells webhooks what became of recordings. See accesslog --help.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/tapedeck-io/tapedeck/internal/accesslog"
+	"github.com/tapedeck-io/tapedeck/internal/version"
+	"github.com/tapedeck-io/tapedeck/pkg/bus"
+	"github.com/tapedeck-io/tapedeck/pkg/s3store"
+)
+
+const description = `Delivers access-session records and notifications of recordings to sinks, each batch under one id until the sink has it.
+
+For example: accesslog --sink s3 --sink parquet --sink http,url=https://example.com/log,token-env=TOKEN
+
+Exits with 0 when told to stop, 1 when it cannot begin, 2 when the command line is wrong.`
+
+type program struct {
+	Version  kong.VersionFlag `name:"version" help:"Print the version and end."`
+	LogLevel slog.Level       `name:"log-level" default:"info" env:"TAPEDECK_LOG_LEVEL" help:"debug, info, warn or error."`
+	Bus      bus.Options      `embed:"" group:"NATS"`
+	S3       s3store.Options  `embed:"" group:"S3 (for the sinks s3 and parquet)"`
+	Config   accesslog.Config `embed:"" group:"Delivery"`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	var p program
+	parser := kong.Must(&p, kong.Name("accesslog"), kong.Description(description), kong.Vars{"version": version.Line("accesslog")})
+	if _, err := parser.Parse(os.Args[1:]); err != nil {
+		fmt.Fprintf(os.Stderr, "accesslog: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+		os.Exit(2)
+	}
+	if err := p.run(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "accesslog: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+		stop()
+		os.Exit(1)
+	}
+}
+
+func (p *program) run(ctx context.Context) error {
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: p.LogLevel}))
+	conn, err := bus.Connect(ctx, p.Bus, log)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	layout, err := bus.Inspect(ctx, conn)
+	if err != nil {
+		return fmt.Errorf("read the installation: %w", err)
+	}
+	deps := accesslog.Deps{Conn: conn, Layout: layout, Log: log}
+	if p.Config.NeedsStore() {
+		store, err := s3store.Open(ctx, p.S3, log)
+		if err != nil {
+			return err
+		}
+		defer store.Close()
+		if err := store.CheckBucket(ctx); err != nil {
+			return err
+		}
+		deps.Store = store
+	}
+	consumer, err := accesslog.New(p.Config, deps)
+	if err != nil {
+		return err
+	}
+	return consumer.Run(ctx)
+}

@@ -1,0 +1,263 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A nemesis breaks things, as the seed says.
+type nemesis struct {
+	r     *Rig
+	cfg   Config
+	rng   *rand.Rand
+	log   *slog.Logger
+	began time.Time
+	wg    sync.WaitGroup
+
+	mu   sync.Mutex
+	rep  *Report
+	busy map[*proc]bool // under a fault at the moment
+	s3   bool           // the proxy makes trouble
+}
+
+// A fault is one that can be drawn. It takes what it needs from rng before it
+// begins, so that what is drawn does not depend on how the run goes.
+type fault struct {
+	name   string
+	weight int
+	do     func(m *nemesis, a, b float64) func(ctx context.Context) bool
+}
+
+// faultTable is all of them.
+var faultTable = []fault{
+	{"kill slicer", 10, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.kill(pick(m.r.slicers, a), seconds(b*b*4))
+	}},
+	{"zombie slicer", 8, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.pause(pick(m.r.slicers, a), seconds(2.5+b*4))
+	}},
+	{"short stop of slicer", 2, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.pause(pick(m.r.slicers, a), seconds(b*2))
+	}},
+	{"leave of slicer", 4, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.leave(pick(m.r.slicers, a), seconds(b*4))
+	}},
+	{"kill completer", 5, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.kill(pick(m.r.finishers, a), seconds(b*3))
+	}},
+	{"zombie completer", 2, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.pause(pick(m.r.finishers, a), seconds(1+b*6))
+	}},
+	{"leave of completer", 1, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.leave(pick(m.r.finishers, a), seconds(b*3))
+	}},
+	{"kill producer", 4, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.kill(pick(m.r.producers, a), seconds(b*2))
+	}},
+	{"zombie producer", 1, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.pause(pick(m.r.producers, a), seconds(1+b*4))
+	}},
+	{"kill NATS", 2, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.kill(pick(m.r.nats, a), seconds(b*3))
+	}},
+	{"restart of NATS", 1, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.leave(pick(m.r.nats, a), seconds(b*2))
+	}},
+	{"stop of NATS", 1, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.pause(pick(m.r.nats, a), seconds(b*6))
+	}},
+	{"kill S3", 2, func(m *nemesis, _, b float64) func(context.Context) bool { return m.kill(m.r.s3, seconds(b*4)) }},
+	{"S3 trouble", 3, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.trouble(uint64(a*1e9), 0.05+a*0.5, seconds(1+b*10), Troubles...)
+	}},
+	{"S3 slow", 1, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.trouble(uint64(a*1e9), 0.9, seconds(1+b*8), Slow)
+	}},
+	{"S3 refuses all", 1, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.trouble(uint64(a*1e9), 1, seconds(1+b*8), SlowDown)
+	}},
+	{"upload forgotten", 2, func(m *nemesis, a, _ float64) func(context.Context) bool { return m.forget(a) }},
+}
+
+// FaultNames are the names of all faults.
+func FaultNames() []string {
+	var names []string
+	for _, f := range faultTable {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+func pick(ps []*proc, a float64) *proc { return ps[min(int(a*float64(len(ps))), len(ps)-1)] }
+
+func newNemesis(r *Rig, cfg Config, rng *rand.Rand, rep *Report) *nemesis {
+	return &nemesis{r: r, cfg: cfg, rng: rng, log: cfg.Log, rep: rep, busy: map[*proc]bool{}, began: time.Now()}
+}
+
+// run breaks things until the time is up, and returns when all are mended.
+func (m *nemesis) run(ctx context.Context) {
+	var table []fault
+	total := 0
+	for _, f := range faultTable {
+		if len(m.cfg.Only) == 0 || slices.Contains(m.cfg.Only, f.name) {
+			table = append(table, f)
+			total += f.weight
+		}
+	}
+	for at := time.Duration(0); ; {
+		at += time.Duration(m.rng.ExpFloat64() * float64(m.cfg.Every))
+		draw, a, b := m.rng.IntN(max(total, 1)), m.rng.Float64(), m.rng.Float64()
+		if at >= m.cfg.Duration || total == 0 {
+			at = m.cfg.Duration
+		}
+		select {
+		case <-time.After(time.Until(m.began.Add(at))):
+		case <-ctx.Done():
+			at = m.cfg.Duration
+		}
+		if at >= m.cfg.Duration {
+			break
+		}
+		for _, f := range table {
+			if draw -= f.weight; draw < 0 {
+				m.begin(ctx, f, a, b)
+				break
+			}
+		}
+	}
+	m.wg.Wait()
+}
+
+func (m *nemesis) begin(ctx context.Context, f fault, a, b float64) {
+	do := f.do(m, a, b)
+	if do == nil {
+		return
+	}
+	m.wg.Go(func() {
+		if do(ctx) {
+			m.mu.Lock()
+			m.rep.Faults[f.name]++
+			m.mu.Unlock()
+		}
+	})
+}
+
+// take marks a process as under a fault; false if it is already.
+func (m *nemesis) take(p *proc) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.busy[p] || !p.alive() {
+		return false
+	}
+	m.busy[p] = true
+	return true
+}
+
+func (m *nemesis) give(p *proc) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.busy, p)
+}
+
+// around does one fault to a process and has it run again afterwards.
+func (m *nemesis) around(p *proc, what string, d time.Duration, break_ func()) func(context.Context) bool {
+	return func(ctx context.Context) bool {
+		if !m.take(p) {
+			return false
+		}
+		defer m.give(p)
+		m.log.Info(what, "at", time.Since(m.began).Round(time.Millisecond), "process", p.name, "pid", p.pid(), "for", d.Round(time.Millisecond))
+		break_()
+		sleep(ctx, d)
+		p.signal(syscall.SIGCONT)
+		if err := p.start(); err != nil {
+			m.log.Error("not started", "process", p.name, "err", err)
+		}
+		return true
+	}
+}
+
+func (m *nemesis) kill(p *proc, d time.Duration) func(context.Context) bool {
+	return m.around(p, "kill -9", d, p.kill)
+}
+
+func (m *nemesis) pause(p *proc, d time.Duration) func(context.Context) bool {
+	return m.around(p, "stop", d, func() { p.signal(syscall.SIGSTOP) })
+}
+
+func (m *nemesis) leave(p *proc, d time.Duration) func(context.Context) bool {
+	return m.around(p, "leave", d, func() {
+		if err := p.stop(15 * time.Second); err != nil {
+			m.mu.Lock()
+			m.rep.Unclean = append(m.rep.Unclean, fmt.Sprintf("%s after SIGTERM: %v", p.name, err))
+			m.mu.Unlock()
+		}
+	})
+}
+
+// trouble has the proxy make trouble for a while.
+func (m *nemesis) trouble(seed uint64, share float64, d time.Duration, troubles ...Trouble) func(context.Context) bool {
+	return func(ctx context.Context) bool {
+		m.mu.Lock()
+		taken := m.s3
+		m.s3 = true
+		m.mu.Unlock()
+		if taken {
+			return false
+		}
+		m.log.Info("S3 trouble", "at", time.Since(m.began).Round(time.Millisecond), "share", share, "for", d.Round(time.Millisecond), "kinds", troubles)
+		m.r.Proxy.Random(seed, share, troubles...)
+		sleep(ctx, d)
+		m.r.Proxy.Set(nil)
+		m.mu.Lock()
+		m.s3 = false
+		m.mu.Unlock()
+		return true
+	}
+}
+
+// forget has S3 forget one of the uploads that are under way.
+func (m *nemesis) forget(a float64) func(context.Context) bool {
+	return func(ctx context.Context) bool {
+		type upload struct{ key, id string }
+		var ups []upload
+		for u, err := range m.r.store.ListUploads(ctx, "") {
+			if err != nil {
+				return false
+			}
+			ups = append(ups, upload{u.Key, u.ID})
+		}
+		if len(ups) == 0 {
+			return false
+		}
+		u := ups[min(int(a*float64(len(ups))), len(ups)-1)]
+		m.log.Info("upload forgotten", "at", time.Since(m.began).Round(time.Millisecond), "key", u.key)
+		return m.r.store.AbortUpload(ctx, u.key, u.id) == nil
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// unclean lists the services that panicked, by what they left in their logs.
+func (r *Rig) unclean() []string {
+	var found []string
+	for _, p := range r.all() {
+		if line := panicIn(p.log); line != "" {
+			found = append(found, p.name+": "+line)
+		}
+	}
+	return found
+}

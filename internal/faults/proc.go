@@ -1,0 +1,166 @@
+package faults
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A proc is a process that can be killed and started again. Its output goes to a
+// file. Its methods may be called from several goroutines.
+type proc struct {
+	name string
+	bin  string
+	args []string
+	env  []string
+	log  string
+
+	mu    sync.Mutex
+	cmd   *exec.Cmd
+	stdin io.Closer
+	done  chan struct{} // closed when the process has ended
+	err   error         // how, once done is closed
+	extra []string      // environment of the next start only
+}
+
+func newProc(dir, name, bin string, env []string, args ...string) *proc {
+	return &proc{name: name, bin: bin, args: args, env: env, log: filepath.Join(dir, name+".log")}
+}
+
+// start starts the process if it does not run.
+func (p *proc) start() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.runs() {
+		return nil
+	}
+	out, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	fmt.Fprintf(out, "--- %s started %s\n", p.name, time.Now().Format("15:04:05.000"))
+	cmd := exec.Command(p.bin, p.args...)
+	cmd.Env = append(append(os.Environ(), p.env...), p.extra...)
+	p.extra = nil
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = withParent()
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", p.name, err)
+	}
+	done := make(chan struct{})
+	p.cmd, p.stdin, p.done = cmd, in, done
+	go func() {
+		err := cmd.Wait()
+		p.mu.Lock()
+		p.err = err
+		p.mu.Unlock()
+		close(done)
+	}()
+	return nil
+}
+
+// runs is with mu held. A stopped process runs.
+func (p *proc) runs() bool {
+	if p.cmd == nil {
+		return false
+	}
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+func (p *proc) alive() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.runs()
+}
+
+func (p *proc) pid() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}
+
+// signal sends a signal if the process runs.
+func (p *proc) signal(s syscall.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.runs() {
+		_ = p.cmd.Process.Signal(s)
+	}
+}
+
+// wait waits until the process has ended, and says how.
+func (p *proc) wait(limit time.Duration) error {
+	p.mu.Lock()
+	done := p.done
+	p.mu.Unlock()
+	if done == nil {
+		return nil
+	}
+	select {
+	case <-done:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.err
+	case <-time.After(limit):
+		return fmt.Errorf("%s: %w after %s", p.name, errStillRuns, limit)
+	}
+}
+
+var errStillRuns = errors.New("process still runs")
+
+// kill is kill -9, and waits for the end.
+func (p *proc) kill() {
+	p.signal(syscall.SIGKILL)
+	_ = p.wait(10 * time.Second)
+}
+
+// stop asks for a graceful end and kills what does not follow within limit.
+func (p *proc) stop(limit time.Duration) error {
+	p.signal(syscall.SIGTERM)
+	p.signal(syscall.SIGCONT)
+	err := p.wait(limit)
+	if errors.Is(err, errStillRuns) {
+		p.kill()
+	}
+	return err
+}
+
+// closeInput ends the standard input of the process, which a producer takes for the
+// word to finish.
+func (p *proc) closeInput() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stdin != nil {
+		_ = p.stdin.Close()
+	}
+}
+
+// killedBy says whether the process ended by that signal.
+func (p *proc) killedBy(s syscall.Signal) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil || p.cmd.ProcessState == nil {
+		return false
+	}
+	ws, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && ws.Signaled() && ws.Signal() == s
+}

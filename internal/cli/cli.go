@@ -66,24 +66,30 @@ Start with: tapedeck demo; then tapedeck up, and in another terminal tapedeck re
 Exit statuses: 0 good, 1 did not work, 2 wrong command line, 130 interrupted; verify: 3 truncated, 4 corrupt, 5 missing,
 6 incomplete, 7 differs. record ends with the status of what it ran.`
 
-// Main runs one command line, without the program's name, and returns the exit
-// status. It returns when ctx is done, after a clean stop.
-func Main(ctx context.Context, args []string, s Streams) int {
-	const name = "tapedeck"
-	var cmds commands
-	exited := -1
-	parser, err := kong.New(&cmds,
-		kong.Name(name),
+// newParser is the command line. exit is called for --help.
+func newParser(ctx context.Context, cmds *commands, s Streams, exit func(status int)) (*kong.Kong, error) {
+	return kong.New(cmds,
+		kong.Name(program),
 		kong.Description(description),
 		kong.Vars{"dir": defaultDir()},
 		kong.Writers(s.Out, s.Err),
-		kong.Exit(func(status int) { exited = status }),
+		kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(s),
 	)
+}
+
+const program = "tapedeck"
+
+// Main runs one command line, without the program's name, and returns the exit
+// status. It returns when ctx is done, after a clean stop.
+func Main(ctx context.Context, args []string, s Streams) int {
+	var cmds commands
+	exited := -1
+	parser, err := newParser(ctx, &cmds, s, func(status int) { exited = status })
 	if err != nil {
-		return exitStatus(s.Err, name, fmt.Errorf("build the command line: %w", err))
+		return exitStatus(s.Err, program, fmt.Errorf("build the command line: %w", err))
 	}
 	kongcompletion.Register(parser)
 	parsed, err := parser.Parse(args)
@@ -91,17 +97,17 @@ func Main(ctx context.Context, args []string, s Streams) int {
 		return exited
 	}
 	if err != nil {
-		return usage(s.Err, name, err)
+		return usage(s.Err, err)
 	}
-	return exitStatus(s.Err, name, parsed.Run(cmds.Log.logger(s.Err)))
+	return exitStatus(s.Err, program, parsed.Run(cmds.Log.logger(s.Err)))
 }
 
-func usage(stderr io.Writer, name string, err error) int {
-	hint := name + " --help"
+func usage(stderr io.Writer, err error) int {
+	hint := program + " --help"
 	if parse, ok := errors.AsType[*kong.ParseError](err); ok && parse.Context != nil && parse.Context.Selected() != nil {
 		hint = parse.Context.Selected().Path() + " --help"
 	}
-	fmt.Fprintf(stderr, "%s: %s (see: %s)\n", name, oneLine(err.Error()), hint)
+	fmt.Fprintf(stderr, "%s: %s (see: %s)\n", program, oneLine(err.Error()), hint)
 	return exitUsage
 }
 

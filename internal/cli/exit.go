@@ -56,7 +56,7 @@ func exitStatus(stderr io.Writer, name string, err error) int {
 		fmt.Fprintf(stderr, "%s: interrupted\n", name)
 		return exitInterrupted
 	}
-	fmt.Fprintf(stderr, "%s: %s\n", name, oneLine(err.Error()))
+	fmt.Fprintf(stderr, "%s: %s\n", name, clean(oneLine(err.Error())))
 	return status
 }
 

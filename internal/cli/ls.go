@@ -15,7 +15,7 @@ import (
 
 type lsCommand struct {
 	State  string        `help:"Only these: live, ending, finished or lost." enum:",live,ending,finished,lost" default:"" placeholder:"STATE"`
-	User   string        `help:"Only sessions of this user (live ones are left out: who it is stands in the recording)." placeholder:"NAME"`
+	User   string        `help:"Only sessions of this user (of those that are live, the newest 200 are looked at)." placeholder:"NAME"`
 	Since  time.Duration `help:"Only sessions seen in the last so long, e.g. 24h." placeholder:"DURATION"`
 	Limit  int           `help:"List this many at most; 0 for all." default:"0" placeholder:"N"`
 	Format string        `help:"table, or json (one object a line)." enum:"table,json" default:"table"`

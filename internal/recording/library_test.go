@@ -46,7 +46,7 @@ func TestLibraryKnowsEverySession(t *testing.T) {
 		if i.Session == "busy" && (i.Events != 9 || i.Late != 2 || i.Parts != 1 || i.Bytes != 77 || i.Node != "node1" || !i.Seen.Equal(now)) {
 			t.Fatalf("busy is %+v", i)
 		}
-		if i.Session == "new" && (i.Node != "node1" || i.Seen.Before(now.Add(-time.Minute))) {
+		if i.Session == "new" && (i.Node != "node1" || i.Metadata.User != "joe" || i.Started.IsZero() || i.Seen.Before(now.Add(-time.Minute))) {
 			t.Fatalf("new is %+v", i)
 		}
 		if i.Session == "done1" && (i.Events != 10 || i.Metadata.User != "joe" || !i.Started.Equal(at(0)) || !i.Seen.Equal(at(9))) {
@@ -73,7 +73,7 @@ func TestLibraryKnowsEverySession(t *testing.T) {
 	for filter, want := range map[Filter][]string{
 		{Status: Finished}:                       {"done1", "done2"},
 		{Status: Lost}:                           {"bad"},
-		{User: "joe"}:                            {"done1", "done2"},
+		{User: "joe"}:                            {"new", "busy", "done1", "done2"},
 		{User: "amy"}:                            nil,
 		{Status: Ending, Since: now}:             nil,
 		{Status: Ending, Since: at(0)}:           {"over"},

@@ -20,7 +20,7 @@ import (
 type Filter struct {
 	Status Status    // only these; "" for any
 	Since  time.Time // seen then or later
-	User   string    // only sessions that say whose they are
+	User   string    // of those that are not finished, only the newest maxDescribed are asked whose they are
 }
 
 func (f Filter) has(i Info) bool {
@@ -75,6 +75,7 @@ func (l *Library) onBus(ctx context.Context) ([]Info, error) {
 	slices.SortFunc(infos, func(a, b Info) int {
 		return cmp.Or(b.Seen.Compare(a.Seen), cmp.Compare(a.Session, b.Session))
 	})
+	l.describe(ctx, infos)
 	return infos, nil
 }
 

@@ -97,6 +97,14 @@ func allValid(recs []Record) bool {
 	return true
 }
 
+// ReadRecords is [ParseRecords] for an array from somebody else: it takes no more
+// than the inflated bytes and records of the limits, and fails with
+// [ErrTooLarge] beyond. With each error come the good records before.
+func ReadRecords(r io.Reader, l Limits) ([]Record, error) {
+	l = l.orDefault()
+	return readRecords(&limited{r: r, left: l.Inflated, limit: l.Inflated}, l.Records)
+}
+
 // readRecords reads an array record by record. It holds one at a time beside
 // what it returns, and at most limit of them.
 func readRecords(r io.Reader, limit int) ([]Record, error) {

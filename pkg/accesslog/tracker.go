@@ -107,7 +107,7 @@ func (t *Tracker) add(b *burst, r Record) {
 		t.spool.dropped.add(r.Kind) // nobody will send it
 		return
 	}
-	if len(t.fresh)+t.keeping >= t.cfg.SpoolRecords { // a disk or a log that hangs
+	if len(t.fresh) >= t.cfg.SpoolRecords { // a disk or a log that hangs
 		t.spool.dropped.add(t.fresh[0].rec.Kind)
 		t.fresh[0] = fresh{}
 		t.fresh = t.fresh[1:]

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/tapedeck-io/tapedeck/internal/failpoint"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/events"
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
@@ -22,11 +23,14 @@ import (
 // knows, which goes with the orphans.
 func (c *Completer) uploadAnew(ctx context.Context, pl *plan) (finished, error) {
 	up := pl.state.Upload
+	failpoint.Hit("completer/upload-anew/before")
 	id, err := c.store.CreateUpload(ctx, up.Key, map[string]string{bus.MetaNonce: up.Nonce, bus.MetaSession: pl.state.SID})
 	if err != nil {
 		return finished{}, err
 	}
+	failpoint.Hit("completer/upload-anew/created")
 	done, err := c.fillAnew(ctx, pl, id)
+	failpoint.Hit("completer/upload-anew/after")
 	if err != nil {
 		if aerr := c.store.AbortUpload(ctx, up.Key, id); aerr != nil {
 			c.log.Warn("upload not aborted", "key", up.Key, "upload", id, "err", aerr)

@@ -29,6 +29,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,6 +37,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/tapedeck-io/tapedeck/internal/failpoint"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 )
 
@@ -168,7 +170,10 @@ func (c *Completer) write(step string, write func() error) error {
 	if c.fault != nil {
 		return c.fault(step, write)
 	}
-	return write()
+	if strings.HasPrefix(step, "commit ") {
+		return write() // the log has failpoints of its own
+	}
+	return failpoint.Around(write, "completer/"+step)
 }
 
 // begin marks a session as at work here; false if it is already.

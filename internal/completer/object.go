@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/tapedeck-io/tapedeck/internal/failpoint"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
 )
@@ -30,12 +31,14 @@ func (c *Completer) object(ctx context.Context, pl *plan) (finished, error) {
 	}
 	done := finished{key: up.Key, parts: pl.stored()}
 	var err error
+	failpoint.Hit("completer/complete/before")
 	done.etag, err = c.store.CompleteUpload(ctx, up.Key, up.ID, done.parts)
 	if errors.Is(err, s3store.ErrBadPart) {
 		if done.parts, err = c.acceptParts(ctx, pl, err); err == nil {
 			done.etag, err = c.store.CompleteUpload(ctx, up.Key, up.ID, done.parts)
 		}
 	}
+	failpoint.Hit("completer/complete/after")
 	switch {
 	case err == nil:
 		return done, nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tapedeck-io/tapedeck/internal/failpoint"
 	"github.com/tapedeck-io/tapedeck/internal/uploadlog"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 )
@@ -112,9 +113,11 @@ func (c *Completer) finish(ctx context.Context, log uploadlog.Log) (uploadlog.En
 	// A crash here leaves the finished object. The next try finds it and sees by
 	// nonce and size that it is ours.
 	rec.Key, rec.ETag, rec.Manifest = obj.key, obj.etag, c.manifestKey(pl.state.SID)
+	failpoint.Hit("completer/manifest/before")
 	if err := c.putManifest(ctx, pl, obj); err != nil {
 		return uploadlog.Entry{}, err
 	}
+	failpoint.Hit("completer/manifest/after")
 	// A crash here leaves object and manifest. The manifest is written once more,
 	// the same bytes.
 	e, err := c.commit(ctx, bus.KindCompleted, pl.log.Partition, pl.log.SID, pl.entry, rec, 0)

@@ -31,8 +31,13 @@ import (
 // Env is the name of the variable.
 const Env = "TAPEDECK_FAILPOINTS"
 
-// ErrInjected is the error of a write that a failpoint refused, or whose reply it lost.
-var ErrInjected = errors.New("failpoint")
+// Errors of writes.
+var (
+	// ErrRefused is of a write that was not made.
+	ErrRefused = errors.New("refused by a failpoint")
+	// ErrLost is of a write that was made and whose reply was lost.
+	ErrLost = errors.New("reply lost by a failpoint")
+)
 
 type point struct {
 	name   string // without the star
@@ -98,27 +103,33 @@ func Hit(name string) {
 	}
 }
 
-// Around makes a write. The failpoints are name/before, name/after, and name for a
-// write that is refused or whose reply is lost; its error then wraps [ErrInjected].
-func Around(name string, write func() error) error {
+// Around makes a write that goes by one or several names. The failpoints are
+// name/before and name/after, and name itself for a write that is refused or whose
+// reply is lost; its error then wraps [ErrRefused] or [ErrLost].
+func Around(write func() error, names ...string) error {
 	if active == nil {
 		return write()
 	}
-	active.hit(name + "/before")
-	switch active.hit(name) {
-	case "refuse":
-		return fmt.Errorf("%s was refused: %w", name, ErrInjected)
-	case "lose":
-		if err := write(); err != nil {
-			return err
+	action := ""
+	for _, name := range names {
+		active.hit(name + "/before")
+		if a := active.hit(name); a != "" {
+			action = a
 		}
-		return fmt.Errorf("the reply to %s was lost: %w", name, ErrInjected)
 	}
-	err := write()
-	if err == nil {
+	if action == "refuse" {
+		return ErrRefused
+	}
+	if err := write(); err != nil {
+		return err
+	}
+	if action == "lose" {
+		return ErrLost
+	}
+	for _, name := range names {
 		active.hit(name + "/after")
 	}
-	return err
+	return nil
 }
 
 // hit counts and does what is asked for, and returns the action.

@@ -32,19 +32,21 @@ func TestAWriteIsRefusedOrDoneAndItsReplyLost(t *testing.T) {
 	defer func() { active = nil }()
 	tests := []struct {
 		name, spec string
-		done, fail bool
+		done       bool
+		want       error
 	}{
-		{"nothing asked for", "", true, false},
-		{"refused", "w=refuse", false, true},
-		{"done, reply lost", "w=lose", true, true},
-		{"another write", "v=refuse", true, false},
+		{"nothing asked for", "", true, nil},
+		{"refused", "w=refuse", false, ErrRefused},
+		{"done, reply lost", "w=lose", true, ErrLost},
+		{"by its second name", "x=refuse", false, ErrRefused},
+		{"another write", "v=refuse", true, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			active, _ = parse(tt.spec)
 			done := false
-			err := Around("w", func() error { done = true; return nil })
-			if done != tt.done || errors.Is(err, ErrInjected) != tt.fail {
+			err := Around(func() error { done = true; return nil }, "w", "x")
+			if done != tt.done || !errors.Is(err, tt.want) {
 				t.Errorf("done %v, error %v", done, err)
 			}
 		})

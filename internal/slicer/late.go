@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/tapedeck-io/tapedeck/internal/failpoint"
 )
 
 // A lateRecord is what is kept of a message that cannot be recorded.
@@ -51,7 +53,10 @@ func (p *partition) late(s *session, m *input, reason string) {
 	}
 	p.goDo(func() {
 		err := p.keepTrying(p.ctx, p.smallSlots, "put late message", func(ctx context.Context) error {
-			return p.inStore(p.deps.Store.Put(ctx, key, body, false))
+			failpoint.Hit("slicer/put-late/before")
+			err := p.deps.Store.Put(ctx, key, body, false)
+			failpoint.Hit("slicer/put-late/after")
+			return p.inStore(err)
 		}, nil)
 		if err != nil {
 			return

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/metric/noop"
 
+	"github.com/tapedeck-io/tapedeck/internal/failpoint"
 	"github.com/tapedeck-io/tapedeck/internal/uploadlog"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 )
@@ -210,10 +211,12 @@ func (s *Slicer) hold(ctx, hard context.Context, p int, prev uploadlog.LeaseInfo
 		return err
 	}
 	s.met.takeovers.Add(ctx, 1)
+	failpoint.Hit("slicer/load/before")
 	loaded, err := owner.Load(ctx)
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("slicer/load/after")
 	var j journal = owner
 	if s.wrap != nil {
 		j = s.wrap(p, j)

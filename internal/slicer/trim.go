@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tapedeck-io/tapedeck/internal/failpoint"
 )
 
 // trimLoop deletes from the front of the EVENTS stream what is durable and older
@@ -59,9 +61,11 @@ func (p *partition) trim(step uint64) (more bool, err error) {
 		if at.After(before) {
 			continue
 		}
+		failpoint.Hit("slicer/trim/before")
 		if err := p.trimStream.Purge(ctx, jetstream.WithPurgeSequence(last+1)); err != nil {
 			return false, fmt.Errorf("purge up to %d: %w", last, err)
 		}
+		failpoint.Hit("slicer/trim/after")
 		p.met.trimmed.Add(ctx, int64(last-first+1))
 		return last < limit && step >= uint64(p.cfg.TrimStep), nil
 	}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tapedeck-io/tapedeck/internal/failpoint"
 	"github.com/tapedeck-io/tapedeck/internal/uploadlog"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/events"
@@ -151,7 +152,9 @@ func (p *partition) prepare(s *session) {
 		var id string
 		err := p.keepTrying(p.ctx, p.smallSlots, "create upload", func(ctx context.Context) (err error) {
 			// A crash before the base record leaves an upload without parts.
+			failpoint.Hit("slicer/create-upload/before")
 			id, err = p.deps.Store.CreateUpload(ctx, key, map[string]string{bus.MetaNonce: nonce, bus.MetaSession: sid})
+			failpoint.Hit("slicer/create-upload/after")
 			return p.inStore(err)
 		}, nil)
 		if err != nil {
@@ -188,7 +191,9 @@ func (p *partition) upload(s *session, c *closedSlice, u *bus.UploadState) {
 			began := time.Now()
 			err = p.keepTrying(ctx, p.slots, "put part", func(ctx context.Context) (err error) {
 				// A crash here leaves a part that no record lists.
+				failpoint.Hit("slicer/put-part/before")
 				part, err = p.deps.Store.PutPart(ctx, key, id, n, body)
+				failpoint.Hit("slicer/put-part/after")
 				return p.inStore(err)
 			}, func() { p.post(func() { c.failingSince(p.now) }) })
 			p.met.uploads.Record(p.ctx, time.Since(began).Seconds())

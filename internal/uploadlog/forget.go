@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 
+	"github.com/tapedeck-io/tapedeck/internal/failpoint"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 )
 
@@ -64,6 +65,7 @@ func deleteMsg(ctx context.Context, conn *bus.Conn, seq uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	js := conn.JetStream()
+	failpoint.Hit("log/delete/before")
 	_, err = js.Conn().RequestWithContext(ctx, apiPrefix(js)+"STREAM.MSG.DELETE."+bus.StreamUploads, body)
 	return err
 }

@@ -156,8 +156,10 @@ func (o *Owner) messages(recs []Record) ([]*nats.Msg, error) {
 		}
 		fence := strconv.FormatUint(o.fence, 10)
 		m.Header.Set(bus.HeaderFence, fence)
-		m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, fence)
-		m.Header.Set(jetstream.ExpectedLastSubjSeqSubjHeader, bus.LeaseSubject(o.p))
+		if fenced {
+			m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, fence)
+			m.Header.Set(jetstream.ExpectedLastSubjSeqSubjHeader, bus.LeaseSubject(o.p))
+		}
 		if err := checkSize(o.conn, m); err != nil {
 			return nil, err
 		}

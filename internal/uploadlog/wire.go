@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
+	"github.com/tapedeck-io/tapedeck/internal/failpoint"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 )
 
@@ -56,6 +57,14 @@ type pubAck struct {
 // message arrives, all under one lock and before any is stored. So an expectation
 // that does not hold keeps all of the batch out, wherever in it it stands.
 func send(ctx context.Context, conn *bus.Conn, msgs []*nats.Msg) (uint64, error) {
+	if failpoint.On() {
+		return sendAsAsked(ctx, conn, msgs)
+	}
+	return exchange(ctx, conn, msgs)
+}
+
+// exchange is send without failpoints.
+func exchange(ctx context.Context, conn *bus.Conn, msgs []*nats.Msg) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	nc := conn.NATS()

@@ -37,6 +37,8 @@ type commands struct {
 	Verify verifyCommand `cmd:"" help:"Check a recording against its manifest; the exit status says what is wrong."`
 	Replay replayCommand `cmd:"" help:"Rebuild a recording from the bus alone and compare it with the one in S3."`
 
+	Access accessCommand `cmd:"" help:"Access sessions of proxies and tunnels: list, receive, forward."`
+
 	Doctor     doctorCommand             `cmd:"" help:"Check what this installation can reach, and what is about to go wrong."`
 	Version    versionCommand            `cmd:"" help:"Print the version."`
 	Completion kongcompletion.Completion `cmd:"" help:"Print shell code for tab completion (bash, zsh, fish)."`

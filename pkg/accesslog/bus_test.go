@@ -56,7 +56,7 @@ func readTo(t *testing.T, c *bus.Conn) (recs []accesslog.Record, last uint64) {
 	}
 	type origin struct{ writer, subject string }
 	numbers := map[origin]int{}
-	for seq := info.State.FirstSeq; seq <= info.State.LastSeq; seq++ {
+	for seq := max(info.State.FirstSeq, 1); seq <= info.State.LastSeq; seq++ {
 		m, err := stream.GetMsg(t.Context(), seq)
 		if err != nil {
 			t.Fatal(err)

@@ -200,10 +200,10 @@ func TestRandomFaults(t *testing.T) {
 	}
 	n := r.start()
 	var ps []*producer
-	for i := range 12 {
+	for i := range 8 {
 		ps = append(ps, r.session(fmt.Sprintf("r-%d", i)))
 	}
-	for round := range 6 {
+	for round := range 4 {
 		for _, p := range ps {
 			p.prints(1+dice(30), 1+dice(30_000))
 		}
@@ -252,15 +252,15 @@ func TestSmallMemoryManySessions(t *testing.T) {
 	r.cfg.MemoryBudget = 2 << 20
 	n := r.start()
 	var ps []*producer
-	for i := range 60 {
+	for i := range 40 {
 		ps = append(ps, r.session(fmt.Sprintf("m-%d", i)))
 	}
-	for range 8 {
+	for range 5 {
 		for i, p := range ps {
 			p.prints(3, 500+i*400)
 		}
 	}
-	within(t, 20*time.Second, "all durable", func() bool { return r.cursor(0) == r.lastSeq(0) && r.cursor(1) == r.lastSeq(1) })
+	within(t, 40*time.Second, "all durable", func() bool { return r.cursor(0) == r.lastSeq(0) && r.cursor(1) == r.lastSeq(1) })
 	if used := n.mem.used.Load(); used > r.cfg.MemoryBudget {
 		t.Errorf("%d bytes held, the budget is %d", used, r.cfg.MemoryBudget)
 	}
@@ -320,10 +320,10 @@ func TestUploadThatTheStoreForgot(t *testing.T) {
 		n := r.start()
 		p := r.session("gone")
 		p.prints(300, 40<<10)
-		within(t, 10*time.Second, "two parts", hasParts(r, 2))
+		within(t, 30*time.Second, "two parts", hasParts(r, 2))
 		r.abort("gone")
 		p.prints(150, 40<<10)
-		within(t, 10*time.Second, "a part of the new upload", func() bool {
+		within(t, 30*time.Second, "a part of the new upload", func() bool {
 			log := r.entries("gone")
 			first, last := log[0].State.Upload, log[len(log)-1].State.Upload
 			return first.ID != last.ID && last.Parts > 0
@@ -362,7 +362,7 @@ func TestUploadThatTheStoreForgot(t *testing.T) {
 		r.start()
 		p := r.session("gone")
 		p.prints(300, 40<<10)
-		within(t, 10*time.Second, "two parts", hasParts(r, 2))
+		within(t, 30*time.Second, "two parts", hasParts(r, 2))
 		st, err := r.conn.JetStream().Stream(t.Context(), bus.EventStream(0))
 		if err != nil {
 			t.Fatal(err)
@@ -372,7 +372,7 @@ func TestUploadThatTheStoreForgot(t *testing.T) {
 		}
 		r.abort("gone")
 		p.prints(150, 40<<10)
-		within(t, 10*time.Second, "the log says that parts are lost", func() bool {
+		within(t, 30*time.Second, "the log says that parts are lost", func() bool {
 			log := r.entries("gone")
 			return log[len(log)-1].Kind == bus.KindLost && log[len(log)-1].State.Ended
 		})
@@ -482,7 +482,7 @@ func TestStreamIsTrimmedUpToTheCursor(t *testing.T) {
 		}
 		return info.State.FirstSeq
 	}
-	within(t, 10*time.Second, "trimmed up to the open session's event", func() bool { return first() == held })
+	within(t, 30*time.Second, "trimmed up to the open session's event", func() bool { return first() == held })
 	time.Sleep(200 * time.Millisecond)
 	if got := first(); got != held {
 		t.Errorf("stream begins at %d, the oldest event that is not durable is at %d", got, held)

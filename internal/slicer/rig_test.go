@@ -263,7 +263,7 @@ type result struct {
 func (r *rig) finished(sid string) result {
 	r.t.Helper()
 	var log []uploadlog.Entry
-	within(r.t, 30*time.Second, "end of session "+sid+" in the log", func() bool {
+	within(r.t, 60*time.Second, "end of session "+sid+" in the log", func() bool {
 		log = r.entries(sid)
 		return len(log) > 0 && log[len(log)-1].Kind == bus.KindEnded
 	})

@@ -11,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sys/unix"
 
 	"github.com/tapedeck-io/tapedeck/internal/embed/embedtest"
 	"github.com/tapedeck-io/tapedeck/pkg/accesslog"
@@ -246,16 +248,49 @@ func eventually(t testing.TB, ok func() bool) {
 
 var errTest = errors.New("the test says no")
 
-// consumer is what the server says of a sink's consumer.
-func (w *world) consumer(sink string) *jetstream.ConsumerInfo {
+// acked says whether the sink has everything, as the server sees it.
+func (w *world) acked(sink string) bool {
 	w.t.Helper()
-	c, err := w.conn.JetStream().Consumer(w.t.Context(), bus.StreamAccess, "accesslog-"+sink)
+	s, err := w.conn.JetStream().Stream(w.t.Context(), bus.StreamAccess)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	info, err := c.Info(w.t.Context())
+	c, err := s.Consumer(w.t.Context(), "accesslog-"+sink)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return false // it is being made
+	}
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return info
+	info := c.CachedInfo()
+	return info.AckFloor.Stream == s.CachedInfo().State.LastSeq && info.NumAckPending == 0
+}
+
+func timeoutContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), time.Minute)
+}
+
+// parseTags fills the configuration from the defaults in its tags.
+func parseTags(t *testing.T, cfg *Config) {
+	t.Helper()
+	p, err := kong.New(cfg, kong.Exit(func(int) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Parse([]string{"--sink", "s3"}); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Sinks = nil
+}
+
+func sprint(v any) string { return fmt.Sprintf("%+v", v) }
+
+// cpuTime is what the process has used so far.
+func cpuTime(t testing.TB) time.Duration {
+	t.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

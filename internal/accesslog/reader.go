@@ -18,6 +18,10 @@ type arrival struct {
 	at    time.Time // the bus's
 	reply string    // where its acknowledgement goes
 	items []item
+
+	// ours, if not nil, makes the arrival no message but a question: it is
+	// closed once the ledger has been written, and so the sink is still ours.
+	ours chan struct{}
 }
 
 // Fetched ahead of the lane, at most: it waits in memory.
@@ -41,9 +45,27 @@ func (s *shift) read(ctx context.Context) {
 			wait = 50 * time.Millisecond
 		}
 		s.log.Warn("consumer interrupted", "stream", s.src.stream, "err", err, "again_in", wait)
-		if !sleep(ctx, wait) {
+		if !sleep(ctx, wait) || !s.stillOurs(ctx) {
 			return
 		}
+	}
+}
+
+// stillOurs returns once it is known that no other lane has taken the sink. If
+// one has, which deletes the consumer, ctx is done soon: two lanes must not go on
+// taking the consumer from each other.
+func (s *shift) stillOurs(ctx context.Context) bool {
+	ours := make(chan struct{})
+	select {
+	case s.arrivals <- arrival{ours: ours}:
+	case <-ctx.Done():
+		return false
+	}
+	select {
+	case <-ours:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

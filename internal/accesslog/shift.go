@@ -53,7 +53,9 @@ type shift struct {
 	held  []heldMessage // by seq
 
 	sending  int
-	saving   []*batch // what the write under way records
+	asked    []chan struct{} // who waits for a write that begins from now on
+	saving   []*batch        // what the write under way records
+	answers  []chan struct{} // whom it answers
 	isSaving bool
 	dirty    bool // the ledger is behind
 	lastSave time.Time
@@ -111,6 +113,10 @@ func (s *shift) loop(ctx, hard context.Context, stopReading func()) error {
 // take adds the records of a message to batches. When it returns, next is at the
 // beginning of a message.
 func (s *shift) take(a arrival) error {
+	if a.ours != nil {
+		s.asked = append(s.asked, a.ours)
+		return nil
+	}
 	if a.seq < s.next.Seq { // again, after the consumer was renewed or the bus lost patience
 		if a.seq < s.cursor().Seq {
 			s.ack(a.reply)
@@ -298,7 +304,7 @@ func (s *shift) save(ctx context.Context) {
 	if s.isSaving || s.stopping && len(s.open) == 0 {
 		return
 	}
-	urgent := false
+	urgent := len(s.asked) > 0
 	for _, b := range s.open {
 		urgent = urgent || !b.recorded
 	}
@@ -308,6 +314,7 @@ func (s *shift) save(ctx context.Context) {
 	}
 	led := s.snapshot()
 	s.saving = append(s.saving[:0], s.open...)
+	s.answers, s.asked = s.asked, nil
 	s.isSaving, s.dirty, s.lastSave = true, false, time.Now()
 	s.wg.Go(func() { s.saved <- s.w.write(ctx, led, false) })
 }
@@ -321,6 +328,10 @@ func (s *shift) onSaved(err error) {
 		b.recorded = true
 	}
 	clear(s.saving)
+	for _, ours := range s.answers {
+		close(ours)
+	}
+	s.answers = nil
 }
 
 func (s *shift) snapshot() ledger {
@@ -344,7 +355,7 @@ func (s *shift) free(hard context.Context) error {
 			return nil
 		}
 	}
-	if err := s.w.write(ctx, s.snapshot(), true); err != nil && !errors.Is(err, errFenced) {
+	if err := s.w.write(ctx, s.snapshot(), true); err != nil && !errors.Is(err, errFenced) && hard.Err() == nil {
 		s.log.Warn("sink not let go", "err", err)
 	}
 	return nil

@@ -96,7 +96,7 @@ func TestS3GetsObjectsByDateAndHourAndAParquetTable(t *testing.T) {
 	hour := time.Now().UTC()
 	p := w.start(testConfig("s3", "parquet"), Deps{Store: store})
 	eventually(t, func() bool {
-		return w.consumer("s3").AckFloor.Stream == w.last() && w.consumer("parquet").AckFloor.Stream == w.last()
+		return w.acked("s3") && w.acked("parquet")
 	})
 	p.stop()
 
@@ -198,6 +198,9 @@ func newReceiver(t testing.TB, idHeader string) *receiver {
 	r := &receiver{got: map[string][]byte{}}
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, err := io.ReadAll(req.Body)
+		if err != nil {
+			return // the sender was killed
+		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.all, r.when = append(r.all, req), append(r.when, time.Now())
@@ -208,8 +211,8 @@ func newReceiver(t testing.TB, idHeader string) *receiver {
 			}
 		}
 		id := req.Header.Get(idHeader)
-		if was, ok := r.got[id]; ok && !bytes.Equal(was, body) || id == "" || err != nil {
-			t.Errorf("request %q again with other content, or without an id, or broken: %v", id, err)
+		if was, ok := r.got[id]; ok && !bytes.Equal(was, body) || id == "" {
+			t.Errorf("request %q again with other content, or without an id", id)
 		}
 		r.got[id] = body
 	}))
@@ -313,7 +316,7 @@ func TestNATSGetsBatchesWithTheirIds(t *testing.T) {
 	w.start(testConfig("nats,subject=siem.access", "nats,subject=siem.plain,format=json,name=plain"), Deps{})
 	eventually(t, func() bool {
 		info, err := s.Info(t.Context())
-		return err == nil && info.State.Msgs >= 8 && w.consumer("nats").NumAckPending == 0 && w.consumer("plain").NumAckPending == 0
+		return err == nil && info.State.Msgs >= 8 && w.acked("nats") && w.acked("plain")
 	})
 	got := map[string][][]byte{}
 	for seq := uint64(1); seq <= 8; seq++ {
@@ -353,7 +356,9 @@ func TestStdoutGetsALineForEachRecordOrBatch(t *testing.T) {
 	var lines, batches lockedBuffer
 	w.start(testConfig("stdout"), Deps{Stdout: &lines})
 	w.start(testConfig("stdout,format=batches,name=b"), Deps{Stdout: &batches})
-	eventually(t, func() bool { return strings.Count(lines.text(), "\n") == 250 && strings.Count(batches.text(), "sessionId") == 250 })
+	eventually(t, func() bool {
+		return strings.Count(lines.text(), "\n") == 250 && strings.Count(batches.text(), "sessionId") == 250
+	})
 	array := "[" + strings.ReplaceAll(strings.TrimSuffix(lines.text(), "\n"), "\n", ",") + "]"
 	checkRecords(t, [][]byte{[]byte(array)}, w.ended)
 	var bodies [][]byte

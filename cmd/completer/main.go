@@ -21,31 +21,24 @@ const description = `Makes finished recordings out of sessions that have ended. 
 Exit status: 0 stopped by a signal, 1 could not start or go on, 2 wrong usage.`
 
 type program struct {
-	Run     runCommand     `cmd:"" default:"withargs" help:"Run until SIGINT or SIGTERM (the default)."`
-	Version versionCommand `cmd:"" help:"Print the version and end."`
-}
-
-type runCommand struct {
 	Bus       bus.Options      `embed:"" group:"NATS"`
 	S3        s3store.Options  `embed:"" group:"S3"`
 	Completer completer.Config `embed:"" group:"Completer"`
 	LogLevel  slog.Level       `default:"info" env:"TAPEDECK_LOG_LEVEL" help:"What to log: debug, info, warn or error."`
 	LogFormat string           `default:"text" enum:"text,json" env:"TAPEDECK_LOG_FORMAT" help:"How: text or json."`
+	Version   kong.VersionFlag `help:"Print the version and end."`
 }
 
-type versionCommand struct{}
-
-func (versionCommand) Run() error { _, err := fmt.Println(version.Line("completer")); return err }
-
 // Validate is called by kong: what is wrong here is wrong usage.
-func (r *runCommand) Validate() error {
+func (r *program) Validate() error {
 	return errors.Join(r.Bus.Validate(), r.S3.Validate(), r.Completer.Validate())
 }
 
 func main() {
 	// Only for wrong usage does kong itself end with anything but 0.
 	exit := kong.Exit(func(code int) { os.Exit(2 * min(code, 1)) })
-	ctx := kong.Parse(&program{}, kong.Name("completer"), kong.Description(description), exit)
+	ctx := kong.Parse(&program{}, kong.Name("completer"), kong.Description(description), exit,
+		kong.Vars{"version": version.Line("completer")})
 	if err := ctx.Run(); err != nil {
 		fmt.Fprintf(os.Stderr, "completer: %v\n", err)
 		os.Exit(1)

@@ -33,7 +33,7 @@ func TestExitStatusAndOneClearLine(t *testing.T) {
 		name, args, says string
 		status           int
 	}{
-		{"version", "version", "completer ", 0},
+		{"version", "--version", "completer ", 0},
 		{"help", "--help", "Usage:", 0},
 		{"unknown flag", "--nonsense", "unknown flag --nonsense", 2},
 		{"a value out of bounds", "--s3-bucket=abc --concurrency=0", "concurrency: 0 is not within", 2},

@@ -14,7 +14,7 @@ import (
 )
 
 // Run works until a signal comes.
-func (r *runCommand) Run() error {
+func (r *program) Run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var handler slog.Handler = slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: r.LogLevel})

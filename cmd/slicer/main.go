@@ -29,8 +29,8 @@ type program struct {
 	S3        s3store.Options  `embed:"" group:"S3"`
 	Slicer    slicer.Config    `embed:"" group:"Slicer"`
 	LogLevel  slog.Level       `default:"info" env:"TAPEDECK_LOG_LEVEL" help:"What to log: debug, info, warn or error."`
-	Version   kong.VersionFlag `help:"Print the version and end."`
 	LogFormat string           `default:"text" enum:"text,json" env:"TAPEDECK_LOG_FORMAT" help:"How: text or json."`
+	Version   kong.VersionFlag `help:"Print the version and end."`
 }
 
 // Validate is called by kong: what is wrong here is wrong usage.

@@ -23,7 +23,8 @@ type Streams struct {
 }
 
 type commands struct {
-	Log logFlags `embed:"" prefix:"log-" group:"Messages"`
+	Log         logFlags         `embed:"" prefix:"log-" group:"Messages"`
+	VersionFlag kong.VersionFlag `name:"version" help:"Print the version and end."`
 
 	Up     upCommand     `cmd:"" help:"Run everything (NATS, S3, slicer, completer) in this process, over one directory."`
 	Demo   demoCommand   `cmd:"" help:"Show it working: record, finish, verify and replay a short session in a temporary directory."`
@@ -39,6 +40,7 @@ type commands struct {
 
 	Access accessCommand `cmd:"" help:"Access sessions of proxies and tunnels: list, receive, forward."`
 
+	Install    installCommand            `cmd:"" help:"Make the streams and the bucket of an installation whose services run apart."`
 	Doctor     doctorCommand             `cmd:"" help:"Check what this installation can reach, and what is about to go wrong."`
 	Version    versionCommand            `cmd:"" help:"Print the version."`
 	Completion kongcompletion.Completion `cmd:"" help:"Print shell code for tab completion (bash, zsh, fish)."`
@@ -73,7 +75,7 @@ func newParser(ctx context.Context, cmds *commands, s Streams, exit func(status 
 	return kong.New(cmds,
 		kong.Name(program),
 		kong.Description(description),
-		kong.Vars{"dir": defaultDir()},
+		kong.Vars{"dir": defaultDir(), "version": version.Line(program)},
 		kong.Writers(s.Out, s.Err),
 		kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}),

@@ -3,6 +3,9 @@ package uploadlog
 import (
 	"context"
 	"encoding/json"
+	"errors"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tapedeck-io/tapedeck/internal/failpoint"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
@@ -66,6 +69,22 @@ func deleteMsg(ctx context.Context, conn *bus.Conn, seq uint64) error {
 	defer cancel()
 	js := conn.JetStream()
 	failpoint.Hit("log/delete/before")
-	_, err = js.Conn().RequestWithContext(ctx, apiPrefix(js)+"STREAM.MSG.DELETE."+bus.StreamUploads, body)
-	return err
+	reply, err := js.Conn().RequestWithContext(ctx, apiPrefix(js)+"STREAM.MSG.DELETE."+bus.StreamUploads, body)
+	if err != nil {
+		return err
+	}
+	var resp struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(reply.Data, &resp); err != nil {
+		return err
+	}
+	if resp.Error == nil {
+		return nil
+	}
+	// Servers say in several ways that there is no such message.
+	if _, err := get(ctx, conn, map[string]any{"seq": seq}); errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return resp.Error
 }

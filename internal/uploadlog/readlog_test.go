@@ -98,6 +98,32 @@ func TestShrinkLeavesTheNewestRecord(t *testing.T) {
 	}
 }
 
+// A delete that the server refuses must not count as done: a record that is left
+// behind would be the session's newest once the last one's time has come.
+func TestADeleteThatIsRefusedIsAnError(t *testing.T) {
+	conn := connect(t)
+	o := claim(t, conn, "m")
+	if _, err := o.Append(t.Context(), base("s", 0), base("s", 1)); err != nil {
+		t.Fatal(err)
+	}
+	keep := mustLast(t, conn, "s")
+	if err := Delete(t.Context(), conn, 1<<40); err != nil {
+		t.Errorf("a message that never was: %v", err)
+	}
+	s, err := conn.JetStream().Stream(t.Context(), bus.StreamUploads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := s.CachedInfo().Config
+	cfg.DenyDelete = true
+	if _, err := conn.JetStream().UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := Shrink(t.Context(), conn, 0, "s", keep); n != 0 || err == nil {
+		t.Errorf("deleted %d, %v; want an error", n, err)
+	}
+}
+
 func mustLast(t *testing.T, conn *bus.Conn, sid string) uint64 {
 	t.Helper()
 	e, err := ReadLast(t.Context(), conn, 0, sid)

@@ -30,10 +30,18 @@ func (o *Owner) Forget(ctx context.Context, seqs ...uint64) {
 }
 
 // Wait returns when nothing that was to be forgotten is left to try.
-func (o *Owner) Wait() {
+func (o *Owner) Wait() { o.wait(context.Background()) }
+
+// wait is Wait until ctx is done.
+func (o *Owner) wait(ctx context.Context) {
+	defer context.AfterFunc(ctx, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.idle.Broadcast()
+	})()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for o.deleting {
+	for o.deleting && ctx.Err() == nil {
 		o.idle.Wait()
 	}
 }
@@ -52,6 +60,9 @@ func (o *Owner) delete(ctx context.Context) {
 		o.doomed = nil
 		o.mu.Unlock()
 		for _, seq := range seqs {
+			if ctx.Err() != nil {
+				break
+			}
 			// Best effort: a record too many is harmless.
 			_ = deleteMsg(ctx, o.conn, seq)
 		}

@@ -197,16 +197,17 @@ func (o *Owner) NoteCursor(ctx context.Context, seq uint64) {
 	o.cursorSeq = max(seq, old)
 	o.mu.Unlock()
 	if old != 0 && old < seq {
-		// A crash here leaves one record too many; Load deletes what it finds.
+		// A crash here leaves one small record too many, for good.
 		o.Forget(ctx, old)
 	}
 }
 
 // Release lets the partition go: it stores a free lease, so that another member
 // can claim at once. All that the owner wanted to write must be written. It ends
-// the ownership whatever it returns.
+// the ownership whatever it returns. Then it waits for what is to be forgotten, as
+// long as ctx lets it: nobody else need wait for that.
 func (o *Owner) Release(ctx context.Context) error {
-	o.Wait()
+	defer o.wait(ctx)
 	select {
 	case <-o.turn:
 		defer func() { o.turn <- struct{}{} }()

@@ -295,6 +295,30 @@ func TestReleaseLetsAnotherClaim(t *testing.T) {
 	}
 }
 
+// Deleting what is superseded may take long. The next owner must not wait for it,
+// nor the process that is told to stop.
+func TestReleaseDoesNotWaitForDeletesBeyondItsContext(t *testing.T) {
+	conn := connect(t)
+	o := claim(t, conn, "a")
+	ctx, stop := context.WithCancel(t.Context())
+	t.Cleanup(stop) // before the owner is waited for
+	seqs := make([]uint64, maxDoomed)
+	for i := range seqs {
+		seqs[i] = 1 << 40
+	}
+	o.Forget(ctx, seqs...)
+	start := time.Now()
+	if err := o.Release(short(t, 300*time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("Release took %s", took)
+	}
+	if info, err := ReadLease(t.Context(), conn, 0); err != nil || !info.Free {
+		t.Fatalf("lease %+v, %v", info, err)
+	}
+}
+
 func TestCursorAndLeaseKeepOneRecord(t *testing.T) {
 	conn := connect(t)
 	for round := range 3 {

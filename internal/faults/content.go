@@ -23,6 +23,7 @@ type Session struct {
 	pace   time.Duration // between two bursts
 	burst  int           // events that come at once
 	key    uint64
+	late   int64 // messages of it that cannot be recorded
 }
 
 // kinds are the sorts of sessions, with how many of a hundred are such.

@@ -65,7 +65,7 @@ func checkManifest(m *slicefmt.Manifest, s Session) error {
 		return bad("outcome is %s", m.Outcome)
 	case m.Events != s.Events || m.Count != s.Events:
 		return bad("manifest says %d events of %d, produced were %d", m.Events, m.Count, s.Events)
-	case m.Duplicates != 0 || m.Late != 0 || m.Missing != 0 || len(m.Gaps) != 0:
+	case m.Duplicates != 0 || m.Late != s.late || m.Missing != 0 || len(m.Gaps) != 0:
 		return bad("%d duplicates, %d late, %d missing, %d gaps", m.Duplicates, m.Late, m.Missing, len(m.Gaps))
 	}
 	return nil

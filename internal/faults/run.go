@@ -26,7 +26,7 @@ type Config struct {
 	Partitions int           `help:"Partitions." default:"4"`
 	Nodes      int           `help:"NATS servers, and replicas: 1 or 3." default:"1"`
 	Only       []string      `help:"Faults to draw from; all if none is given."`
-	Dir        string        `help:"Where streams, recordings and logs go; kept if something is bad." type:"path"`
+	Dir        string        `kong:"-"` // of streams, recordings and logs
 	Calm       time.Duration `help:"How long nothing may get on, once nothing is broken any more, until what is not finished counts as missing." default:"90s"`
 
 	Programs Programs     `kong:"-"`
@@ -35,22 +35,21 @@ type Config struct {
 
 // A Report is what came of a run.
 type Report struct {
-	Seed      uint64
-	Sessions  int // that the bus has whole
-	Verified  int
-	Events    int64
-	Parts     int
-	Faults    map[string]int
-	S3        map[string]int64
-	Bad       map[string]string // by session
-	Unclean   []string          // processes that ended as they must not
-	Took      time.Duration
-	Drained   time.Duration // from the last fault until all was verified
-	Takeovers int
+	Seed     uint64
+	Sessions int // that the bus has whole
+	Verified int
+	Events   int64
+	Faults   map[string]int
+	S3       map[string]int64
+	Bad      map[string]string // by session
+	Unclean  []string          // processes that ended as they must not
+	Alarms   []string          // what the completers say needs a person
+	Took     time.Duration
+	Drained  time.Duration // from the last fault until all was verified
 }
 
 // Failed says whether anything is wrong.
-func (r Report) Failed() bool { return len(r.Bad) > 0 || len(r.Unclean) > 0 }
+func (r Report) Failed() bool { return len(r.Bad) > 0 || len(r.Unclean) > 0 || len(r.Alarms) > 0 }
 
 // Run does one run. It returns an error if the run itself did not work; whether
 // what was recorded is good the report says.
@@ -96,6 +95,11 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	v.missing()
 	rep.Took, rep.Drained, rep.S3 = time.Since(began).Round(time.Second), time.Since(calm).Round(time.Second), r.Proxy.Met()
 	rep.Unclean = append(rep.Unclean, r.unclean()...)
+	for _, p := range r.finishers {
+		if line := findLine(p.log, "needs a person"); line != "" {
+			rep.Alarms = append(rep.Alarms, p.name+": "+line)
+		}
+	}
 	return rep, nil
 }
 
@@ -145,7 +149,7 @@ func (r *Rig) settle(ctx context.Context, cfg Config, v *verifier) error {
 			}
 			return nil // the oracle says what is missing
 		}
-		if err := r.startAll2(); err != nil {
+		if err := r.startServices(); err != nil {
 			return err
 		}
 		select {
@@ -156,9 +160,9 @@ func (r *Rig) settle(ctx context.Context, cfg Config, v *verifier) error {
 	}
 }
 
-// startAll2 starts services that have ended by themselves; producers end when they
+// startServices starts services that have ended by themselves; producers end when they
 // have finished.
-func (r *Rig) startAll2() error {
+func (r *Rig) startServices() error {
 	var errs []error
 	for _, p := range append(append([]*proc{r.s3}, r.nats...), append(r.slicers, r.finishers...)...) {
 		errs = append(errs, p.start())

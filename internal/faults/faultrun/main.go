@@ -1,5 +1,5 @@
-// Faultrun breaks a whole installation at random and checks every recording that
-// comes out of it. See faultrun --help.
+// Faultrun breaks a whole installation and checks every recording that comes out
+// of it. See faultrun --help.
 package main
 
 import (
@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -18,54 +20,82 @@ import (
 )
 
 type program struct {
+	Random randomCommand `cmd:"" default:"withargs" help:"Break things at random (the default)."`
+	Table  tableCommand  `cmd:"" help:"Fail each write in each way, once at a time."`
+}
+
+// where are the programs and their files.
+type where struct {
+	Dir     string `help:"Where streams, recordings and logs go; kept if something is bad." type:"path"`
+	Race    bool   `help:"Build the services with the race detector."`
+	NoFence bool   `help:"Build the services without the fence, to see that the suite finds what it is there for."`
+}
+
+type randomCommand struct {
+	where
 	faults.Config
-	Race    bool `help:"Build the services with the race detector."`
-	NoFence bool `help:"Build the services without the fence, to see that the suite finds what it is there for."`
+}
+
+type tableCommand struct {
+	where
+	Match   string `help:"Only rows whose name has this in it."`
+	Benches int    `help:"Rows that run at once." default:"2"`
+	Times   int    `help:"How often each row runs." default:"1"`
+	Out     string `help:"File for the table; standard output if there is none." type:"path"`
 }
 
 func main() {
 	faults.Child()
-	var p program
-	k := kong.Parse(&p, kong.Name("faultrun"), kong.Description("Breaks a whole installation at random and checks every recording that comes out of it."+
+	k := kong.Parse(&program{}, kong.Name("faultrun"), kong.Description("Breaks a whole installation and checks every recording that comes out of it."+
 		"\n\nExit status: 0 all recordings are good, 1 some are bad, or the run did not work."))
-	k.FatalIfErrorf(p.run())
-}
-
-func (p *program) run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	p.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
-	var err error
-	if p.Dir == "" {
-		if p.Dir, err = os.MkdirTemp("", "tapedeck-faults-"); err != nil {
-			return err
-		}
-	}
-	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
-		return err
-	}
-	var flags []string
-	if p.Race {
-		flags = append(flags, "-race")
-	}
-	if p.NoFence {
-		flags = append(flags, "-tags=nofence")
-	}
-	if p.Programs, err = faults.Build(ctx, p.Dir, flags...); err != nil {
-		return err
-	}
-	rep, err := faults.Run(ctx, p.Config)
-	print(rep)
-	if err != nil {
-		return fmt.Errorf("%w (logs in %s)", err, p.Dir)
-	}
-	if rep.Failed() {
-		return fmt.Errorf("%d of %d recordings are bad, %d processes ended badly; repeat with SEED=%d (logs in %s)", len(rep.Bad), rep.Sessions, len(rep.Unclean), rep.Seed, p.Dir)
-	}
-	return os.RemoveAll(p.Dir)
+	k.BindTo(ctx, (*context.Context)(nil))
+	k.FatalIfErrorf(k.Run())
 }
 
-func print(r faults.Report) {
+func (w *where) build(ctx context.Context) (faults.Programs, error) {
+	var err error
+	if w.Dir == "" {
+		w.Dir, err = os.MkdirTemp("", "tapedeck-faults-")
+	} else {
+		err = os.MkdirAll(w.Dir, 0o700)
+	}
+	if err != nil {
+		return faults.Programs{}, err
+	}
+	var flags []string
+	if w.Race {
+		flags = append(flags, "-race")
+	}
+	if w.NoFence {
+		flags = append(flags, "-tags=nofence")
+	}
+	return faults.Build(ctx, w.Dir, flags...)
+}
+
+func logger() *slog.Logger { return slog.New(slog.NewTextHandler(os.Stderr, nil)) }
+
+// Run breaks things at random.
+func (c *randomCommand) Run(ctx context.Context) error {
+	programs, err := c.build(ctx)
+	if err != nil {
+		return err
+	}
+	c.Config.Dir, c.Programs, c.Log = c.where.Dir, programs, logger()
+	rep, err := faults.Run(ctx, c.Config)
+	tell(rep)
+	if err != nil {
+		return fmt.Errorf("%w (logs in %s)", err, c.where.Dir)
+	}
+	if rep.Failed() {
+		return fmt.Errorf("%d of %d recordings are bad, %d processes ended badly, %d alarms; repeat with SEED=%d (logs in %s)",
+			len(rep.Bad), rep.Sessions, len(rep.Unclean), len(rep.Alarms), rep.Seed, c.where.Dir)
+	}
+	return os.RemoveAll(c.where.Dir)
+}
+
+func tell(r faults.Report) {
 	fmt.Printf("seed %d: %d sessions, %d verified with %d events, %d bad, in %s (last %s without faults)\n",
 		r.Seed, r.Sessions, r.Verified, r.Events, len(r.Bad), r.Took, r.Drained)
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {
@@ -77,7 +107,41 @@ func print(r faults.Report) {
 	for _, id := range slices.Sorted(maps.Keys(r.Bad)) {
 		fmt.Printf("  BAD %s (%s): %s\n", id, faults.NewSession(id).Kind, r.Bad[id])
 	}
-	for _, line := range r.Unclean {
-		fmt.Printf("  UNCLEAN %s\n", line)
+	for _, line := range append(r.Unclean, r.Alarms...) {
+		fmt.Printf("  %s\n", line)
 	}
+}
+
+// Run runs the table.
+func (c *tableCommand) Run(ctx context.Context) error {
+	programs, err := c.build(ctx)
+	if err != nil {
+		return err
+	}
+	rows := slices.DeleteFunc(faults.Rows(), func(r faults.Row) bool { return !strings.Contains(r.Name(), c.Match) })
+	n, bad := 0, 0
+	results, err := faults.RunTable(ctx, c.Dir, programs, rows, c.Benches, c.Times, logger(), func(res faults.RowResult) {
+		n++
+		verdict := "good"
+		if res.Err != nil {
+			verdict = "BAD: " + res.Err.Error()
+			bad++
+		}
+		fmt.Fprintf(os.Stderr, "%3d/%d %6s %s: %s\n", n, len(rows), res.Took.Round(100*time.Millisecond), res.Row.Name(), verdict)
+	})
+	if err != nil {
+		return err
+	}
+	out := os.Stdout
+	if c.Out != "" {
+		if out, err = os.Create(c.Out); err != nil {
+			return err
+		}
+		defer out.Close()
+	}
+	faults.WriteTable(out, results, c.Times)
+	if bad > 0 {
+		return fmt.Errorf("%d of %d rows are bad (logs in %s)", bad, len(rows), c.Dir)
+	}
+	return os.RemoveAll(c.Dir)
 }

@@ -27,6 +27,7 @@ Exits with 0 when told to stop, 1 when it cannot begin, 2 when the command line 
 
 type program struct {
 	Version  kong.VersionFlag `name:"version" help:"Print the version and end."`
+	Health   bool             `name:"health" help:"Only ask whether the bus, and the bucket if a sink needs it, answer; status 1 if not."`
 	LogLevel slog.Level       `name:"log-level" default:"info" env:"TAPEDECK_LOG_LEVEL" help:"debug, info, warn or error."`
 	Bus      bus.Options      `embed:"" group:"NATS"`
 	S3       s3store.Options  `embed:"" group:"S3 (for the sinks s3 and parquet)"`
@@ -70,6 +71,9 @@ func (p *program) run(ctx context.Context) error {
 			return err
 		}
 		deps.Store = store
+	}
+	if p.Health {
+		return nil
 	}
 	consumer, err := accesslog.New(p.Config, deps)
 	if err != nil {

@@ -26,6 +26,7 @@ type program struct {
 	Completer completer.Config `embed:"" group:"Completer"`
 	LogLevel  slog.Level       `default:"info" env:"TAPEDECK_LOG_LEVEL" help:"What to log: debug, info, warn or error."`
 	LogFormat string           `default:"text" enum:"text,json" env:"TAPEDECK_LOG_FORMAT" help:"How: text or json."`
+	Health    bool             `help:"Only ask whether bus and bucket answer; status 1 if not."`
 	Version   kong.VersionFlag `help:"Print the version and end."`
 }
 

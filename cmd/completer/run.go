@@ -36,6 +36,9 @@ func (r *program) Run() error {
 		return err
 	}
 	defer func() { _ = store.Close() }()
+	if r.Health {
+		return store.CheckBucket(ctx)
+	}
 	if err := checkStore(ctx, store, log); err != nil {
 		return err
 	}

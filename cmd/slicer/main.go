@@ -30,6 +30,7 @@ type program struct {
 	Slicer    slicer.Config    `embed:"" group:"Slicer"`
 	LogLevel  slog.Level       `default:"info" env:"TAPEDECK_LOG_LEVEL" help:"What to log: debug, info, warn or error."`
 	LogFormat string           `default:"text" enum:"text,json" env:"TAPEDECK_LOG_FORMAT" help:"How: text or json."`
+	Health    bool             `help:"Only ask whether bus and bucket answer; status 1 if not."`
 	Version   kong.VersionFlag `help:"Print the version and end."`
 }
 
@@ -70,6 +71,9 @@ func (r *program) Run() error {
 		return err
 	}
 	defer func() { _ = store.Close() }()
+	if r.Health {
+		return store.CheckBucket(ctx)
+	}
 	s, err := slicer.New(r.Slicer, slicer.Deps{Conn: conn, Layout: layout, Store: store, Log: log, Meter: otel.Meter("tapedeck")})
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package slicer
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,6 +54,9 @@ func TestWhatCannotBeRecordedIsKept(t *testing.T) {
 		{"a newer message version", func(p *producer) {
 			p.publish(nats.Header{bus.HeaderVersion: {"9"}}, frame(p, p.next))
 		}, []string{lateVersion}, 0},
+		{"a writer's name that fits into no record", func(p *producer) {
+			p.publish(nats.Header{bus.HeaderWriter: {strings.Repeat("<", 40<<10)}}, frame(p, p.next))
+		}, []string{latePayload}, 0},
 		{"a negative index", func(p *producer) { p.publish(nil, frame(p, -1)) }, []string{lateRange}, 0},
 		{"a reserved index", func(p *producer) { p.publish(nil, frame(p, 2147483647)) }, []string{lateRange}, 0},
 	}

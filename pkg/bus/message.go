@@ -20,7 +20,7 @@ const MessageVersion = 1
 // Headers of a message on EVENTS.
 const (
 	HeaderVersion = "Tapedeck-Version" // MessageVersion
-	HeaderWriter  = "Tapedeck-Writer"  // nonce of the writer, new with each Open and Resume
+	HeaderWriter  = "Tapedeck-Writer"  // nonce of the writer, new with each Open and Resume; MaxName bytes at most
 	HeaderFirst   = "Tapedeck-First"   // index of the first event in the message
 	HeaderControl = "Tapedeck-Control" // one of the Control constants; the message has no payload
 	HeaderCount   = "Tapedeck-Count"   // of a control message: events so far, which is the next index
@@ -151,6 +151,10 @@ func (m *Message) header(h nats.Header) error {
 		if m.Version = int(v); v > MessageVersion {
 			return fmt.Errorf("version %d: %w than %d", v, ErrVersion, MessageVersion)
 		}
+	}
+	if n := len(m.Writer); n > MaxName {
+		// It goes into the session's state, which has to fit into a header.
+		return fmt.Errorf("%s of %d bytes, over %d: %w", HeaderWriter, n, MaxName, ErrPayload)
 	}
 	if v, ok, err := number(h, HeaderFirst); err != nil {
 		return err

@@ -1,0 +1,24 @@
+#!/bin/sh
+# Writes .env beside compose.yaml: a random password for each NATS user and keys for
+# S3. It never overwrites one; with one there, it adds what is missing in it.
+#
+#   ./make-env.sh [FILE]
+set -eu
+cd "$(dirname "$0")"
+file=${1:-.env}
+umask 077
+touch "$file"
+
+# A letter first: NATS would read a value of digits as a number.
+secret() { printf 'k%s' "$(od -An -N 24 -tx1 /dev/urandom | tr -d ' \n')"; }
+
+add() { # add NAME VALUE
+	grep -q "^$1=" "$file" || printf '%s=%s\n' "$1" "$2" >>"$file"
+}
+
+for user in INSTALL SLICER COMPLETER ACCESSLOG VIEWER PRODUCER_DEMO SYS ROUTE; do
+	add "NATS_${user}_PASSWORD" "$(secret)"
+done
+add S3_ACCESS_KEY "tapedeck-$(od -An -N 4 -tx1 /dev/urandom | tr -d ' \n')"
+add S3_SECRET_KEY "$(secret)"
+echo "credentials are in $(pwd)/$file"

@@ -323,7 +323,7 @@ func (p *partition) take(s *session, m *input) {
 		p.enqueue(s, m)
 		return
 	}
-	if s.letGo() && m.Control != bus.ControlAlive && m.Seq > s.live.StreamSeq {
+	if s.letGo() && m.Control != bus.ControlAlive && (m.Seq > s.live.StreamSeq || s.bringsNew(m)) {
 		p.load(s)
 		p.enqueue(s, m)
 		return

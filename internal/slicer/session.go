@@ -121,7 +121,9 @@ func (s *session) take(m *input, target int64) (o outcome) {
 	if st.Opened.IsZero() {
 		st.Opened = m.Time
 	}
-	if st.Node == "" {
+	if st.Node == "" || (st.StreamSeq == 0 && st.Next == 0) {
+		// A base record names the owner of its time. Of a state that has no
+		// message yet, it is whoever sent the first.
 		st.Node = m.Node
 	}
 	if s.openFrom == 0 {

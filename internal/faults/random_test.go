@@ -1,0 +1,35 @@
+package faults
+
+import (
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// The short form of the suite. SEED repeats a run; what it draws is told in any case.
+func TestNothingIsLostWhateverDies(t *testing.T) {
+	seed, _ := strconv.ParseUint(os.Getenv("SEED"), 10, 64)
+	if seed == 0 {
+		seed = 20260101
+	}
+	rep, err := Run(t.Context(), Config{
+		Seed: seed, Duration: 15 * time.Second, Every: time.Second, Slicers: 2, Completers: 2, Producers: 1, Slots: 8, Partitions: 2, Nodes: 1,
+		Calm: 2 * time.Minute, Dir: t.TempDir(), Programs: programs, Log: testLog(t),
+	})
+	t.Logf("seed %d: %d sessions with %d events, faults %v, S3 %v, in %s", rep.Seed, rep.Sessions, rep.Events, rep.Faults, rep.S3, rep.Took)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range slices.Sorted(maps.Keys(rep.Bad)) {
+		t.Errorf("session %s: %s", id, rep.Bad[id])
+	}
+	for _, line := range append(rep.Unclean, rep.Alarms...) {
+		t.Error(line)
+	}
+	if rep.Verified == 0 {
+		t.Error("nothing was recorded")
+	}
+}

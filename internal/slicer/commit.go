@@ -287,6 +287,9 @@ func (p *partition) sessionOver(s *session) {
 
 // drop forgets a session.
 func (p *partition) drop(s *session) {
+	for _, c := range s.closed {
+		p.kept.add(-c.cost)
+	}
 	s.openFrom, s.ckptFrom, s.closed = 0, 0, nil
 	if s.io != nil {
 		p.endRewind(s)

@@ -526,3 +526,40 @@ func TestStatusAfterEachCommit(t *testing.T) {
 		t.Errorf("told %v, want %v", got, want)
 	}
 }
+
+// A checkpoint that is gone cannot be read the next time either: with no part
+// committed too, the session is recorded anew from its first event.
+func TestLostCheckpointBeforeTheFirstPart(t *testing.T) {
+	r := newRig(t, 1)
+	r.cfg.IdleCheckpoint = 20 * time.Millisecond
+	var uploads atomic.Int64
+	r.parts = &faultyStore{Store: r.store, t: t, fault: func(call, key string, _ int) (error, error) {
+		if call == "create" {
+			uploads.Add(1)
+		}
+		return nil, nil
+	}}
+	r.start()
+	p := r.session("chain")
+	p.prints(20, 40<<10)
+	within(t, 10*time.Second, "checkpoint", func() bool { return r.cursor(0) == r.lastSeq(0) })
+	st, err := r.conn.JetStream().Stream(t.Context(), bus.StreamUploads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := st.GetLastMsgForSubject(t.Context(), bus.CheckpointSubject(0, "chain"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.prints(20, 40<<10)
+	within(t, 10*time.Second, "checkpoint", func() bool { return r.cursor(0) == r.lastSeq(0) })
+	if err := st.DeleteMsg(t.Context(), m.Sequence); err != nil {
+		t.Fatal(err)
+	}
+	p.prints(120, 40<<10)
+	p.end()
+	p.verify()
+	if n := uploads.Load(); n != 2 {
+		t.Errorf("%d uploads created, want the first and the one that began anew", n)
+	}
+}

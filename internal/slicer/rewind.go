@@ -217,7 +217,8 @@ func (p *partition) unpark(s *session) {
 	ctx, r.cancel = context.WithCancel(p.ctx)
 	r.running, r.credit = true, make(chan struct{}, 1)
 	p.rewinds++
-	p.goDo(func() { p.rewindLoop(ctx, s, r) })
+	sid := s.live.SID
+	p.goDo(func() { p.rewindLoop(ctx, s, sid, r) })
 }
 
 // startRewind reads a session again whose log says so.
@@ -248,9 +249,10 @@ func (p *partition) endRewind(s *session) {
 	delete(p.rewinding, s)
 }
 
-// rewindLoop brings the session's messages to the actor, one at a time.
-func (p *partition) rewindLoop(ctx context.Context, s *session, r *rewind) {
-	subject := fmt.Sprintf("tapedeck.events.%d.*.%s", p.p, s.live.SID)
+// rewindLoop brings the session's messages to the actor, one at a time. It does not
+// look into s, which is the actor's.
+func (p *partition) rewindLoop(ctx context.Context, s *session, sid string, r *rewind) {
+	subject := fmt.Sprintf("tapedeck.events.%d.*.%s", p.p, sid)
 	at := r.from
 	for ctx.Err() == nil {
 		err := p.consume(ctx, at, subject, func(m *input, pending uint64) bool {
@@ -264,7 +266,7 @@ func (p *partition) rewindLoop(ctx context.Context, s *session, r *rewind) {
 			}
 		}, func() { p.post(func() { p.rewindDry(s, r) }) })
 		if err != nil && ctx.Err() == nil {
-			p.log.Warn("reading a session again was interrupted", "session", s.live.SID, "err", err)
+			p.log.Warn("reading a session again was interrupted", "session", sid, "err", err)
 			pause(ctx, time.Second)
 		}
 	}

@@ -240,7 +240,8 @@ func (p *partition) uploaded(s *session, x *sessionIO, c *closedSlice, part s3st
 	}
 	if err != nil {
 		p.log.Error("part cannot be uploaded", "session", s.live.SID, "part", c.number, "err", err)
-		x.gone = true
+		// What is not the upload's fault is its checkpoints': they would fail again.
+		x.gone, x.damaged = true, !errors.Is(err, s3store.ErrUploadGone)
 		p.want(s)
 		return
 	}

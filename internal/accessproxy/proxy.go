@@ -103,10 +103,7 @@ func (p *proxy) forward(ctx context.Context) error {
 	return err
 }
 
-// stopped hides the error of a socket that was closed because of ctx.
-func stopped(ctx context.Context, err error) error {
-	if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-		return nil
-	}
-	return err
+// stopped says whether a socket failed because it was closed to stop the proxy.
+func stopped(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, net.ErrClosed)
 }

@@ -33,10 +33,10 @@ func (p *proxy) serveTCP(ctx context.Context, l net.Listener) error {
 			case <-time.After(acceptWait):
 			}
 		default:
-			if err = stopped(ctx, err); err != nil {
-				return fmt.Errorf("accept on %s: %w", l.Addr(), err)
+			if stopped(ctx, err) {
+				return nil
 			}
-			return nil
+			return fmt.Errorf("accept on %s: %w", l.Addr(), err)
 		}
 	}
 }

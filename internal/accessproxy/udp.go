@@ -33,10 +33,10 @@ func (r *relay) serve(ctx context.Context) error {
 	for {
 		n, s, err := r.in.ReadSession(buf)
 		if err != nil {
-			if err = stopped(ctx, err); err != nil {
-				return fmt.Errorf("read packets on %s: %w", r.in.LocalAddr(), err)
+			if stopped(ctx, err) {
+				return nil
 			}
-			return nil
+			return fmt.Errorf("read packets on %s: %w", r.in.LocalAddr(), err)
 		}
 		target, err := r.target(ctx, s)
 		if err != nil {

@@ -14,7 +14,8 @@
 // ([Record.Seq]); the same id and number is the same record, come again. The bus
 // may take a message twice whose acknowledgement was lost for longer than the
 // stream remembers ([HeaderMessage] says how a reader notices); a receiver that
-// goes by id and number is not disturbed by it.
+// goes by id and number is not disturbed by it. It is also what makes a start
+// harmless that sends again, as another writer, what the one before may have sent.
 //
 // Bytes are counted by the wrappers of connections and nowhere else: Tx is what
 // the source sent, Rx what it was sent.

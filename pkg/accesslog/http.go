@@ -20,7 +20,7 @@ const (
 	HeaderSignature = "Tapedeck-Signature"
 )
 
-// ErrSignature: the sender does not have the key, or its clock is wrong.
+// ErrSignature means that the sender does not have the key, or its clock is wrong.
 var ErrSignature = errors.New("bad signature")
 
 // Sign is "t=<Unix seconds>,v1=<hex HMAC-SHA-256>" of the seconds, the id of the

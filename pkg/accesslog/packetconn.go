@@ -7,7 +7,7 @@ import (
 	"net/netip"
 )
 
-// ErrSessionEnded: the session that the packet belongs to is over.
+// ErrSessionEnded says that the session which a packet belongs to is over.
 var ErrSessionEnded = errors.New("session has ended")
 
 // A PacketConn is a socket that sources send packets to, all of them for one

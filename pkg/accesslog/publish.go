@@ -12,7 +12,7 @@ import (
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 )
 
-// ErrNotConnected: the bus is away. Nothing was sent.
+// ErrNotConnected says that the bus is away. Nothing was sent.
 var ErrNotConnected = errors.New("not connected to the bus")
 
 type busPublisher struct{ c *bus.Conn }

@@ -256,3 +256,51 @@ func TestMergingKeepsApartWhatIsNotOneBurst(t *testing.T) {
 		}
 	}
 }
+
+func FuzzInflateBatch(f *testing.F) {
+	z, err := accesslog.DeflateBatch([]accesslog.Record{ended(1, 0), ended(2, 1).Field()})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(z)
+	f.Add(z[:len(z)-5])
+	f.Add([]byte{0x78, 0xda})
+	limits := accesslog.Limits{Inflated: 1 << 16, Records: 100}
+	f.Fuzz(func(t *testing.T, z []byte) {
+		recs, _ := accesslog.InflateBatch(z, limits)
+		if len(recs) > limits.Records {
+			t.Fatalf("%d records", len(recs))
+		}
+		plain, err := accesslog.MarshalRecords(recs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := accesslog.ParseRecords(plain); err != nil || len(again) != len(recs) {
+			t.Fatalf("%d records of %d come back: %v", len(again), len(recs), err)
+		}
+	})
+}
+
+func FuzzParseRecords(f *testing.F) {
+	good, err := accesslog.MarshalRecords([]accesslog.Record{ended(1, 0), ended(2, 1).Field()})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(`[{},7]`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		recs, _ := accesslog.ParseRecords(b)
+		for i := range recs {
+			if err := recs[i].Validate(); err != nil {
+				t.Fatal(err)
+			}
+			_, _ = accesslog.SplitAddr(recs[i].SourceAddr)
+			if line := accesslog.AppendLine(nil, &recs[i]); strings.Count(string(line), "\n") > 1 {
+				t.Fatalf("%q", line)
+			}
+		}
+		if n := connections(accesslog.Merge(recs, accesslog.MergeGap)); n != connections(recs) && n > 0 {
+			t.Fatalf("%d connections merged of %d", n, connections(recs))
+		}
+	})
+}

@@ -204,7 +204,7 @@ func (s *state) full() bool {
 	if s.failing {
 		return time.Since(s.wrote) >= stateTick
 	}
-	return s.size > stateRoom+4*s.floor
+	return s.size > stateRoom+2*s.floor
 }
 
 // ok says whether what was appended is in the file.

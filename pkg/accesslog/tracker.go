@@ -80,7 +80,8 @@ func (t *Tracker) now() int64 { return int64(time.Since(t.base)) }
 
 // wall is a moment of the tracker's clock as others know it.
 func (t *Tracker) wall(at int64) time.Time {
-	return time.Now().Add(time.Duration(at - t.now())).Round(0).UTC()
+	now := time.Now() // one reading of both clocks
+	return now.Add(time.Duration(at) - now.Sub(t.base)).Round(0).UTC()
 }
 
 // Start follows a session that ends with [Session.End]. Use [Tracker.Accept] or

@@ -72,7 +72,7 @@ func RunTable(ctx context.Context, dir string, programs Programs, rows []Row, be
 
 const tableHead = `# Every write, failing
 
-This page is written by ` + "`make faults-table`" + `; do not edit it. Each row is one run of the real programs against a real NATS server and a
+This page is written by ` + "`TABLE=on scripts/faults.sh`" + `; do not edit it. Each row is one run of the real programs against a real NATS server and a
 real S3 gateway: four sessions (two parts, an idle one with checkpoints and a message from a stranger, 2,000 events, none) are recorded while one
 write fails in one way. A row is good if the fault did happen and afterwards every session has its recording, verified against its manifest and
 compared byte for byte, in order, with what was produced.

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# The long form of the fault suite: a whole installation is broken at random for DURATION, first with one
+# NATS server and then with three, and every recording that comes out of it is checked. SEED repeats a run.
+#
+#   DURATION=15m SEED=7 scripts/faults.sh
+#
+# With FENCE=off the services are built without the fence, and the run must find bad recordings: it shows that
+# the suite can see. RACE=on builds them with the race detector. TABLE=on writes docs/faults.md instead.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+bin=$(mktemp -d)
+trap 'rm -rf "$bin"' EXIT
+go build -o "$bin/faultrun" ./internal/faults/faultrun
+
+if [ "${TABLE:-}" = on ]; then
+	"$bin/faultrun" table --out=docs/faults.md
+	exit
+fi
+args=(--duration="${DURATION:-10m}" --seed="${SEED:-0}")
+[ "${RACE:-}" = on ] && args+=(--race)
+if [ "${FENCE:-}" = off ]; then
+	if "$bin/faultrun" random "${args[@]}" --no-fence; then
+		echo "faults: nothing bad was found without the fence: the suite is blind, or the run was too short" >&2
+		exit 1
+	fi
+	echo "faults: found what the fence prevents, as it should"
+	exit 0
+fi
+for nodes in ${NODES:-1 3}; do
+	printf '\n=== %s NATS server(s)\n' "$nodes"
+	"$bin/faultrun" random "${args[@]}" --nodes="$nodes"
+done

@@ -72,7 +72,9 @@ type partition struct {
 	cursor     uint64    // as it was written last and acknowledged
 	cursorAt   time.Time
 	hasCursor  bool
-	mark       mark // where abandonment stands
+	mark       mark      // where abandonment stands
+	heardAt    time.Time // bus time of the stream's newest answer
+	since      time.Time // bus time from when on it has answered without a break
 	infoAt     time.Time
 	infoAsked  bool
 	short      int           // answers in a row that say the stream ends before what was read

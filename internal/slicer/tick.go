@@ -103,6 +103,10 @@ func (p *partition) askInfo() {
 // what was read of it, until that is believed: a new leader may have to catch up.
 const shortAnswers = 5
 
+// maxSilence is how long the stream may not answer before the bus counts as having
+// been away.
+const maxSilence = 10 * time.Second
+
 // heard takes note of the stream's state; read is what had been read when it was
 // asked for. A stream that was replaced while it was being read is found out here.
 func (p *partition) heard(info *jetstream.StreamInfo, read uint64) {
@@ -115,6 +119,10 @@ func (p *partition) heard(info *jetstream.StreamInfo, read uint64) {
 	}
 	p.short = 0
 	p.lastSeq = info.State.LastSeq
+	if info.TimeStamp.Sub(p.heardAt) > 4*p.infoEvery()+maxSilence {
+		p.since = info.TimeStamp
+	}
+	p.heardAt = info.TimeStamp
 	if !p.mark.set {
 		p.mark = mark{at: info.TimeStamp, seq: info.State.LastSeq, set: true}
 	}
@@ -129,18 +137,36 @@ func (p *partition) abandonDue() {
 		return
 	}
 	p.mark.set = false
-	p.abandonSilent(&p.seen, p.mark.at.Add(-p.cfg.AbandonAfter))
-	p.abandonSilent(&p.ending, p.mark.at.Add(-p.cfg.AbandonEnd))
+	p.abandonSilent(&p.seen, p.cfg.AbandonAfter)
+	p.abandonSilent(&p.ending, p.cfg.AbandonEnd)
 }
 
-func (p *partition) abandonSilent(l *list, before time.Time) {
-	for s := l.front; s != nil && !s.live.Seen.After(before); s = l.front {
+// listened says whether the bus has been heard for long enough that silence for d
+// can be the producers': while it was away, or nobody was here, they could not be
+// heard, and they need a while to come back.
+func (p *partition) listened(d time.Duration) bool {
+	return p.mark.at.Sub(p.since) >= d/listenPart
+}
+
+// listenPart is the part of the abandon time for which the bus must have been
+// heard: with the defaults 15 min, in which a producer says that it is alive.
+const listenPart = 4
+
+func (p *partition) abandonSilent(l *list, after time.Duration) {
+	if !p.listened(after) {
+		return
+	}
+	before := p.mark.at.Add(-after)
+	for range l.n {
+		s := l.front
+		if s == nil || s.live.Seen.After(before) {
+			return
+		}
 		l.out(s)
 		switch {
-		case s.io != nil && s.io.rew != nil, s.io != nil && len(s.io.queue) > 0, s.live.StreamSeq == 0:
+		case s.io != nil && s.io.rew != nil, s.io != nil && len(s.io.queue) > 0, s.live.Seen.IsZero():
 			// It is being read again: not silent, only behind.
 			l.toBack(s)
-			return
 		case s.letGo():
 			s.quit = true
 			if !s.needIO().loading {

@@ -95,7 +95,7 @@ func TestASinkThatFailsHalfTheTime(t *testing.T) {
 				}
 				return tt.stored, errTest
 			}
-			w.publish(5000, 130)
+			w.publish(3000, 130)
 			w.start(testConfig("s3"), Deps{Store: noStore{}, wrapSink: sink.wrap})
 			sink.check(w.ended)
 		})

@@ -26,10 +26,15 @@ if [ "${1:-}" = --binaries ]; then
 fi
 [ $# -gt 0 ] || set -- $ours
 
-static() { # static OUTPUT PACKAGE [LDFLAG...]: the same on every host with the same Go
+static() { # static [-C DIR] OUTPUT PACKAGE [LDFLAG...]: the same on every host with the same Go
+	local in=.
+	if [ "$1" = -C ]; then
+		in=$2
+		shift 2
+	fi
 	local output=$1 package=$2
 	shift 2
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w $*" -o "$output" "$package"
+	CGO_ENABLED=0 go build -C "$in" -trimpath -buildvcs=false -ldflags "-s -w $*" -o "$output" "$package"
 }
 
 certificates() { # certificates FILE
@@ -80,7 +85,9 @@ context() {
 		about="nats-server, from its Go module" ;;
 	s3gw)
 		v=$(module_version github.com/versity/versitygw)
-		static "$dir/rootfs/app" github.com/versity/versitygw/cmd/versitygw "-X main.Version=$v"
+		# In its own module: ours lacks what its other backends need.
+		static -C "$(go mod download -json "github.com/versity/versitygw@$v" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')" \
+			"$PWD/$dir/rootfs/app" ./cmd/versitygw "-X main.Version=$v"
 		about="versitygw, from its Go module" ;;
 	*)
 		echo "images: no image is called $name" >&2

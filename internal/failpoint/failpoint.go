@@ -46,6 +46,11 @@ type point struct {
 	at     int
 }
 
+// names says whether the point is the one of that name, or one of its.
+func (p point) names(name string) bool {
+	return p.name == name || p.prefix && strings.HasPrefix(name, p.name)
+}
+
 type set struct {
 	points []point
 	mu     sync.Mutex
@@ -139,7 +144,7 @@ func (s *set) hit(name string) string {
 	n := s.hits[name]
 	s.mu.Unlock()
 	for _, p := range s.points {
-		if p.at != n || p.name != name && !(p.prefix && strings.HasPrefix(name, p.name)) {
+		if p.at != n || !p.names(name) {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "failpoint: %s %s\n", p.action, name)

@@ -48,7 +48,7 @@ func check(ctx context.Context, lib *recording.Library, s Session) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	m, err := r.Manifest()
 	if err != nil {
 		return err

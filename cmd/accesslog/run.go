@@ -29,7 +29,7 @@ func (p *program) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer store.Close()
+		defer func() { _ = store.Close() }()
 		if err := store.CheckBucket(ctx); err != nil {
 			return err
 		}

@@ -30,6 +30,12 @@ race: test-deps ## Run all tests with the race detector
 test-deps: ## Install the programs that the tests talk to (sshd, tmux, …), if they are missing
 	@scripts/install-test-deps.sh
 
+faults: test-deps ## Kill, stop and cut everything at random for DURATION (default 10m), and look for a bad recording
+	@scripts/faults.sh
+
+images: ## Build the images of the services, from scratch, with the Go on this machine
+	@scripts/images.sh
+
 fuzz: ## Fuzz each target for FUZZTIME (default 30s)
 	@scripts/fuzz.sh
 
@@ -50,4 +56,4 @@ generate-check: generate ## Fail if generated code is not current
 clean: ## Remove what was built
 	rm -rf $(BIN)
 
-.PHONY: help build demo test race test-deps fuzz bench lint generate generate-check clean
+.PHONY: help build demo test race test-deps faults images fuzz bench lint generate generate-check clean

@@ -560,6 +560,81 @@ func TestAManifestIsTheSameBytesEachTime(t *testing.T) {
 	}
 }
 
+// What an event says of itself is the producer's to choose. None of it may keep a
+// recording from being finished, or make its manifest larger than readers take.
+func TestEventsThatSayStrangeThingsOfThemselves(t *testing.T) {
+	typed := func(index int64, typ string) []byte {
+		o, err := events.Wrap(&events.SessionPrint{Metadata: &events.Metadata{Index: index, Type: typ}, Data: []byte("x")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := events.Marshal(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	r := newRig(t)
+	s := r.prepare("s1", shape{})
+	s.begin(r)
+	var slice slicefmt.Slice
+	add := func(oneof []byte) {
+		s.oneofs = append(s.oneofs, oneof)
+		if err := slice.Append(oneof); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(event(t, "s1", 0, false, 0, nil))
+	for i := int64(1); i <= 3000; i++ {
+		typ := fmt.Sprintf("type-%d", i)
+		if i%100 == 0 {
+			typ += strings.Repeat("-", 50_000)
+		}
+		add(typed(i, typ))
+	}
+	s.put(r, &slice, bus.PartRecord{Number: 1, Last: 3000})
+	s.state.Next, s.state.Events = 3001, 3001
+	s.ended = bus.EndedRecord{Outcome: bus.OutcomeComplete, Count: 3001, Events: 3001, At: at(1)}
+	r.write(s)
+	r.run(1)
+	r.finished("s1")
+	m := r.manifest("s1")
+	var sum int64
+	for typ, n := range m.Types {
+		if sum += n; len(typ) > 64 {
+			t.Errorf("a type of %d bytes", len(typ))
+		}
+	}
+	if sum != 3001 || len(m.Types) > 1001 || m.Events != 3001 {
+		t.Errorf("%d events of %d types are %d", m.Events, len(m.Types), sum)
+	}
+}
+
+// A session whose log has gone by its time to live can come back: its producer was
+// asleep, and says that it is alive. What was recorded of it stays as it is.
+func TestAnEchoOfAFinishedSessionChangesNothing(t *testing.T) {
+	r := newRig(t)
+	r.record("s1", shape{parts: []int{5}})
+	stop := r.run(1)
+	r.finished("s1")
+	stop()
+	before := string(r.object("s1.manifest.json"))
+	last, err := uploadlog.ReadLast(t.Context(), r.conn, 0, "s1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := uploadlog.Delete(t.Context(), r.conn, last.Seq); err != nil {
+		t.Fatal(err)
+	}
+	s := r.prepare("s1", shape{outcome: bus.OutcomeAbandoned})
+	r.write(s)
+	r.run(1)
+	r.finished("s1")
+	if string(r.object("s1.manifest.json")) != before {
+		t.Error("the recording's manifest was replaced")
+	}
+}
+
 func TestConfigSaysEverythingThatIsWrong(t *testing.T) {
 	if err := DefaultConfig().Validate(); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/tapedeck-io/tapedeck/pkg/events"
+	"github.com/tapedeck-io/tapedeck/pkg/s3store"
 	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
 )
 
@@ -29,7 +30,14 @@ func (c *Completer) putManifest(ctx context.Context, pl *plan, obj finished) err
 	if err != nil {
 		return alarm{fmt.Errorf("manifest of session %s: %w", pl.state.SID, err)}
 	}
-	return c.store.Put(ctx, c.manifestKey(pl.state.SID), data, false)
+	// A session without events may be the echo of one that was recorded, a message
+	// of which came after its log was gone: its manifest must not take the place of
+	// the other's. With a recording it is the completion that sees to that.
+	err = c.store.Put(ctx, c.manifestKey(pl.state.SID), data, len(pl.parts) == 0)
+	if len(pl.parts) == 0 && errors.Is(err, s3store.ErrExists) {
+		return nil
+	}
+	return err
 }
 
 // manifest is the manifest without what only the recording says.
@@ -70,20 +78,38 @@ func (c *Completer) describe(ctx context.Context, pl *plan, m *slicefmt.Manifest
 	head := 0
 	types := map[string]int64{}
 	err := c.readPart(ctx, m.Key, first, func(r slicefmt.Record) (more bool, err error) {
-		types[or(string(r.Type), "unknown")]++
+		count(types, r.Type)
 		head++
 		if head <= headRecords || len(m.Parts) == 1 {
-			err = describeWith(&m.Metadata, r)
+			describeWith(&m.Metadata, r)
 		}
-		return len(m.Parts) == 1 || head < headRecords, err
+		return len(m.Parts) == 1 || head < headRecords, nil
 	})
 	if err != nil || len(m.Parts) == 1 {
 		m.Types = types
 		return err
 	}
 	return c.readPart(ctx, m.Key, last, func(r slicefmt.Record) (bool, error) {
-		return true, describeWith(&m.Metadata, r)
+		describeWith(&m.Metadata, r)
+		return true, nil
 	})
+}
+
+// A type is whatever an event says, so how many are counted, and how long ones, is
+// bounded; the rest is counted as otherType.
+const (
+	maxTypes  = 1000
+	maxType   = 64
+	otherType = "other"
+)
+
+func count(types map[string]int64, typ []byte) {
+	switch name := or(string(typ[:min(len(typ), maxType+1)]), "unknown"); {
+	case len(name) <= maxType && (types[name] > 0 || len(types) < maxTypes):
+		types[name]++
+	default:
+		types[otherType]++
+	}
 }
 
 // readPart reads the records of one part until f wants no more.
@@ -112,17 +138,18 @@ func (c *Completer) readPart(ctx context.Context, key string, part slicefmt.Mani
 }
 
 // describeWith takes what an event says about its session. Events that begin or end
-// no session are not even decoded.
-func describeWith(md *slicefmt.Metadata, rec slicefmt.Record) error {
+// no session are not even decoded, and one that cannot be decoded teaches nothing:
+// its recording is whole all the same.
+func describeWith(md *slicefmt.Metadata, rec slicefmt.Record) {
 	switch string(rec.Type) {
 	case "session.start", "session.end", "windows.desktop.session.start", "windows.desktop.session.end",
 		"linux.desktop.session.start", "linux.desktop.session.end":
 	default:
-		return nil
+		return
 	}
 	oneof, err := events.Unmarshal(rec.OneOf)
 	if err != nil {
-		return alarm{fmt.Errorf("event %d: %w", rec.Index, err)}
+		return
 	}
 	switch e := oneof.GetEvent().(type) {
 	case *events.OneOf_SessionStart:
@@ -145,7 +172,6 @@ func describeWith(md *slicefmt.Metadata, rec slicefmt.Record) error {
 	case *events.OneOf_LinuxDesktopSessionEnd:
 		md.Participants = e.LinuxDesktopSessionEnd.GetParticipants()
 	}
-	return nil
 }
 
 func describeStart(md *slicefmt.Metadata, s *events.SessionStart) {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/tapedeck-io/tapedeck/internal/accessrecv/unpack"
 	"github.com/tapedeck-io/tapedeck/pkg/accesslog"
 )
 
@@ -65,7 +66,7 @@ func statusOf(err error) int {
 		{errStorage, http.StatusServiceUnavailable},
 		{errBusy, http.StatusServiceUnavailable},
 		{errUnauthorized, http.StatusUnauthorized},
-		{errEncoding, http.StatusUnsupportedMediaType},
+		{unpack.ErrEncoding, http.StatusUnsupportedMediaType},
 		{accesslog.ErrTooLarge, http.StatusRequestEntityTooLarge},
 		{accesslog.ErrCorrupt, http.StatusBadRequest},
 		{errBatchID, http.StatusBadRequest},

@@ -35,7 +35,7 @@ type Command struct {
 	TLSKey     string `name:"tls-key" type:"path" placeholder:"FILE" help:"Key file; needs the certificate."`
 
 	MaxBody     int `default:"2097152" help:"Longest request or message, in bytes as it comes."`
-	MaxInflated int `default:"8388608" help:"Most bytes of JSON that a batch may inflate to."`
+	MaxInflated int `default:"4194304" help:"Most bytes of JSON that a batch may inflate to."`
 	MaxRecords  int `default:"10000" help:"Most records of a batch."`
 	MaxConns    int `default:"64" help:"Connections at a time; further ones wait. With --max-body it bounds memory."`
 	Workers     int `default:"8" help:"Batches that are inflated and stored at a time. With --max-inflated it bounds memory."`
@@ -56,7 +56,7 @@ func (c Command) orDefault() Command {
 	for _, f := range []struct {
 		p   *int
 		def int
-	}{{&c.MaxBody, 2 << 20}, {&c.MaxInflated, 8 << 20}, {&c.MaxRecords, 10_000}, {&c.MaxConns, 64}, {&c.Workers, 8}} {
+	}{{&c.MaxBody, 2 << 20}, {&c.MaxInflated, 4 << 20}, {&c.MaxRecords, 10_000}, {&c.MaxConns, 64}, {&c.Workers, 8}} {
 		if *f.p == 0 {
 			*f.p = f.def
 		}

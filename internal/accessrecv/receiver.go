@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tapedeck-io/tapedeck/internal/accessrecv/unpack"
 	"github.com/tapedeck-io/tapedeck/pkg/accesslog"
 )
 
@@ -121,9 +122,9 @@ func (r *receiver) batch(ctx context.Context, id, encoding string, b []byte) Ans
 	case <-ctx.Done():
 		return answerTo(id, 0, fmt.Errorf("store batch: %w: no worker was free for %s", errBusy, workTime))
 	}
-	in, err := open(b, encoding, r.limits)
+	in, err := unpack.Open(b, encoding, r.limits)
 	if err == nil && id == "" {
-		id, err = in.id, checkBatchID(in.id)
+		id, err = in.ID, checkBatchID(in.ID)
 	}
 	if err != nil {
 		return answerTo(id, 0, err)
@@ -144,8 +145,8 @@ func (r *receiver) batch(ctx context.Context, id, encoding string, b []byte) Ans
 	return r.records(ctx, id, hash, in)
 }
 
-func (r *receiver) records(ctx context.Context, id string, hash [sha256.Size]byte, in body) Answer {
-	recs, bad := in.records(r.limits)
+func (r *receiver) records(ctx context.Context, id string, hash [sha256.Size]byte, in unpack.Batch) Answer {
+	recs, bad := in.Records(r.limits)
 	batch := Batch{ID: id, Hash: hash, Records: recs}
 	if bad != nil {
 		batch.ID = "" // it is to get the same answer when it comes again
@@ -159,6 +160,9 @@ func (r *receiver) records(ctx context.Context, id string, hash [sha256.Size]byt
 }
 
 func (r *receiver) trouble(id string, err error) Answer {
+	if errors.Is(err, context.Canceled) {
+		return Answer{} // the sender is gone
+	}
 	r.log.Error("batch not stored", "batch", id, "err", err)
 	return answerTo(id, 0, fmt.Errorf("%w: %w", errStorage, err))
 }

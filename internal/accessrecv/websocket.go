@@ -68,8 +68,10 @@ func (r *receiver) socket(req *http.Request, c *websocket.Conn) error {
 		}
 		working.Lock()
 		a := r.batch(ctx, "", "", b)
-		r.told(req, "websocket", &a)
-		err = say(ctx, c, a)
+		if a.Status != 0 { // 0: the other side went meanwhile
+			r.told(req, "websocket", &a)
+			err = say(ctx, c, a)
+		}
 		working.Unlock()
 		if err != nil {
 			return err

@@ -73,6 +73,9 @@ const (
 //
 // The error wraps [ErrNotOneOf].
 func Scan(oneof []byte) (Header, error) {
+	if h, ok := scanPlain(oneof); ok {
+		return h, nil
+	}
 	s := scanner{Header: Header{Seconds: yearOne}}
 	if err := s.oneOf(oneof); err != nil {
 		return Header{}, fmt.Errorf("scan OneOf (%d bytes, case %d): %w: %w", len(oneof), s.Case, ErrNotOneOf, err)

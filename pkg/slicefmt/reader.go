@@ -1,6 +1,7 @@
 package slicefmt
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -72,8 +73,7 @@ type Reader struct {
 	part    PartInfo
 	open    bool // the member of part is being read
 	body    *bodyReader
-	length  [frameSize]byte
-	record  []byte
+	out     *bufio.Reader // what the member expands to; a record is read where it lies in it
 	observe func(PartInfo)
 }
 
@@ -168,6 +168,10 @@ func (r *Reader) nextPart() error {
 	if err := r.body.start(); err != nil {
 		return &PartError{Part: r.part.Part, Offset: r.part.Offset, Err: err}
 	}
+	if r.out == nil {
+		r.out = bufio.NewReaderSize(nil, frameSize+MaxRecord)
+	}
+	r.out.Reset(r.body.zip)
 	return nil
 }
 
@@ -225,9 +229,9 @@ func checkFlags(b []byte) error {
 // nextRecord reads a record of the open part. It returns io.EOF at the end of
 // the part's gzip member.
 func (r *Reader) nextRecord() (Record, error) {
-	length := r.length[:]
-	if _, err := io.ReadFull(r.body.zip, length); err != nil {
-		if isEOF(err) {
+	length, err := r.out.Peek(frameSize)
+	if err != nil {
+		if len(length) == 0 && isEOF(err) {
 			return Record{}, io.EOF
 		}
 		return Record{}, r.body.explain(err)
@@ -236,13 +240,12 @@ func (r *Reader) nextRecord() (Record, error) {
 	if n == 0 || n > MaxRecord {
 		return Record{}, fmt.Errorf("%w: record of %d bytes at byte %d", ErrCorrupt, n, r.part.RawBytes)
 	}
-	if r.record == nil {
-		r.record = make([]byte, MaxRecord)
-	}
-	oneof := r.record[:n]
-	if _, err := io.ReadFull(r.body.zip, oneof); err != nil {
+	frame, err := r.out.Peek(frameSize + int(n))
+	if err != nil {
 		return Record{}, r.body.explain(err)
 	}
+	oneof := frame[frameSize:]
+	_, _ = r.out.Discard(len(frame)) // it is in the buffer, and stays there until the next read
 	h, err := events.Scan(oneof)
 	if err != nil {
 		return Record{}, fmt.Errorf("%w: record at byte %d: %w", ErrCorrupt, r.part.RawBytes, err)

@@ -207,7 +207,7 @@ func (c *checker) verify(ctx context.Context, store *s3store.Store) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }() // it was only read
 	m, err := r.Manifest()
 	if err != nil {
 		return err

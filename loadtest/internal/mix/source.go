@@ -52,7 +52,7 @@ func output(name string) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it is in memory
 	r, err := cast.NewReader(f)
 	if err != nil {
 		return nil, err

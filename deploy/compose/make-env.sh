@@ -5,7 +5,7 @@
 #   ./make-env.sh [FILE]
 set -eu
 cd "$(dirname "$0")"
-file=${1:-.env}
+case ${1:-} in /*) file=$1 ;; *) file=$(pwd)/${1:-.env} ;; esac
 umask 077
 touch "$file"
 
@@ -21,4 +21,4 @@ for user in INSTALL SLICER COMPLETER ACCESSLOG VIEWER PRODUCER_DEMO SYS ROUTE; d
 done
 add S3_ACCESS_KEY "tapedeck-$(od -An -N 4 -tx1 /dev/urandom | tr -d ' \n')"
 add S3_SECRET_KEY "$(secret)"
-echo "credentials are in $(pwd)/$file"
+echo "credentials are in $file"

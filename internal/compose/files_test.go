@@ -1,0 +1,113 @@
+package compose
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+// load reads files as Compose does: strictly, with everything that make-env.sh makes.
+func load(t *testing.T, overlays ...string) *types.Project {
+	t.Helper()
+	files := []string{filepath.Join(deployDir, "compose.yaml")}
+	for _, o := range overlays {
+		files = append(files, filepath.Join(deployDir, o))
+	}
+	var env []string
+	for _, name := range []string{"INSTALL", "SLICER", "COMPLETER", "ACCESSLOG", "VIEWER", "PRODUCER_DEMO", "SYS", "ROUTE"} {
+		env = append(env, "NATS_"+name+"_PASSWORD=password-of-"+name)
+	}
+	env = append(env, "S3_ACCESS_KEY=key", "S3_SECRET_KEY=secret")
+	opts, err := cli.NewProjectOptions(files, cli.WithEnv(env), cli.WithProfiles([]string{"demo", "tools"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := cli.ProjectFromOptions(t.Context(), opts)
+	if err != nil {
+		t.Fatalf("%v: %v", overlays, err)
+	}
+	return p
+}
+
+func TestComposeTakesTheFilesInAllCombinations(t *testing.T) {
+	for _, overlays := range [][]string{
+		{}, {"compose.single.yaml"}, {"compose.tls.yaml"}, {"compose.offline.yaml"},
+		{"compose.single.yaml", "compose.tls.yaml", "compose.offline.yaml"},
+	} {
+		p := load(t, overlays...)
+		nodes, replicas, conf := 3, "3", "/etc/nats/conf/cluster.conf"
+		if strings.Contains(strings.Join(overlays, " "), "single") {
+			nodes, replicas, conf = 1, "1", "/etc/nats/conf/single.conf"
+		}
+		servers := 0
+		for name := range p.Services {
+			if strings.HasPrefix(name, "nats-") {
+				servers++
+			}
+		}
+		if servers != nodes || *p.Services["install"].Environment["TAPEDECK_REPLICAS"] != replicas || p.Services["nats-1"].Command[1] != conf {
+			t.Errorf("%v: %d servers, replicas %s, %v", overlays, servers, *p.Services["install"].Environment["TAPEDECK_REPLICAS"], p.Services["nats-1"].Command)
+		}
+		for name, s := range p.Services {
+			if s.Image == "" || !s.ReadOnly || len(s.CapDrop) != 1 || len(s.SecurityOpt) != 1 {
+				t.Errorf("%v: %s is not locked down: image %q, read-only %t, cap_drop %v, %v", overlays, name, s.Image, s.ReadOnly, s.CapDrop, s.SecurityOpt)
+			}
+			for _, port := range s.Ports {
+				if port.HostIP != "127.0.0.1" {
+					t.Errorf("%v: %s listens on %q", overlays, name, port.HostIP)
+				}
+			}
+		}
+	}
+}
+
+func TestEveryServiceHasTheUserOfItsRoleAndNoOther(t *testing.T) {
+	p := load(t)
+	for service, user := range map[string]string{"install": "install", "slicer": "slicer", "completer": "completer",
+		"accesslog": "accesslog", "tapedeck": "viewer", "demo": "producer-demo"} {
+		env := p.Services[service].Environment
+		password := "password-of-" + strings.ToUpper(strings.ReplaceAll(user, "-", "_"))
+		if *env["TAPEDECK_NATS_USER"] != user || *env["TAPEDECK_NATS_PASSWORD"] != password ||
+			*env["TAPEDECK_NATS_INBOX"] != "_INBOX_"+strings.TrimPrefix(user, "producer-") {
+			t.Errorf("%s is %s with %s and inbox %s", service, *env["TAPEDECK_NATS_USER"], *env["TAPEDECK_NATS_PASSWORD"], *env["TAPEDECK_NATS_INBOX"])
+		}
+		for name, value := range env {
+			if name != "TAPEDECK_NATS_PASSWORD" && value != nil && strings.Contains(*value, "password-of-") {
+				t.Errorf("%s has a password in %s", service, name)
+			}
+		}
+		if _, has := env["TAPEDECK_S3_SECRET_KEY"]; has && service == "demo" {
+			t.Error("the producer has the keys of the store")
+		}
+	}
+}
+
+func TestEveryImageCanBeNamed(t *testing.T) {
+	for service, name := range map[string]string{"nats-1": "NATS", "nats-2": "NATS", "nats-3": "NATS", "s3": "S3", "slicer": "SLICER",
+		"completer": "COMPLETER", "accesslog": "ACCESSLOG", "demo": "DEMO", "install": "", "tapedeck": ""} {
+		variable := strings.ReplaceAll("TAPEDECK_"+name+"_IMAGE", "__", "_")
+		t.Setenv(variable, "registry.example/"+service+":7")
+		for _, overlays := range [][]string{{}, {"compose.offline.yaml"}} {
+			files := []string{filepath.Join(deployDir, "compose.yaml")}
+			for _, o := range overlays {
+				files = append(files, filepath.Join(deployDir, o))
+			}
+			opts, err := cli.NewProjectOptions(files, cli.WithOsEnv, cli.WithProfiles([]string{"demo", "tools"}),
+				cli.WithEnv([]string{"NATS_INSTALL_PASSWORD=x", "NATS_SLICER_PASSWORD=x", "NATS_COMPLETER_PASSWORD=x", "NATS_ACCESSLOG_PASSWORD=x",
+					"NATS_VIEWER_PASSWORD=x", "NATS_PRODUCER_DEMO_PASSWORD=x", "S3_ACCESS_KEY=x", "S3_SECRET_KEY=x"}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := cli.ProjectFromOptions(t.Context(), opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := p.Services[service].Image; got != "registry.example/"+service+":7" {
+				t.Errorf("%v: %s is %s with %s set", overlays, service, got, variable)
+			}
+		}
+	}
+}

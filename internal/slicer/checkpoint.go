@@ -277,7 +277,7 @@ func (p *partition) enqueue(s *session, m *input) {
 	x.queuedBytes += m.size()
 	p.loading += m.size()
 	s.quit = false
-	s.active = p.now.UnixNano()
+	s.active = p.clock()
 	p.note(s)
 }
 

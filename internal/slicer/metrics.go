@@ -137,7 +137,7 @@ func (p *partition) gauge() {
 	p.met.cursor.Record(p.ctx, int64(p.cursor), at)
 	age := 0.0
 	if s := p.dirty.front; s != nil {
-		age = float64(p.now.UnixNano()-s.dirtyAt) / 1e9
+		age = float64(p.clock()-s.dirtyAt) / 1e9
 	}
 	p.met.age.Record(p.ctx, age, at)
 }

@@ -1,7 +1,6 @@
 package slicer
 
 import (
-	"cmp"
 	"container/heap"
 	"context"
 	"errors"
@@ -90,8 +89,12 @@ type partition struct {
 	rewinding  map[*session]*rewind
 	waiting    []*session // to be rewound
 	drainUntil time.Time
-	now        time.Time
+	now, born  time.Time
 }
+
+// clock is the nanoseconds since the claim, by the monotonic clock: one that is set
+// back must not put off what is due.
+func (p *partition) clock() int64 { return int64(p.now.Sub(p.born)) }
 
 type endedAt struct {
 	sid string
@@ -105,6 +108,7 @@ func newPartition(ctx context.Context, sh *shared, p int, owner journal) *partit
 		in: make(chan *input, 64), posts: make(chan func(), 64), now: time.Now(),
 	}
 	pt.hot.order, pt.cold.order, pt.dirty.order, pt.seen.order, pt.ending.order = byActivity, byActivity, byDirty, bySeen, bySeen
+	pt.born = pt.now
 	pt.ctx, pt.cancel = context.WithCancelCause(ctx)
 	return pt
 }
@@ -225,7 +229,7 @@ func (p *partition) start(l uploadlog.Loaded) error {
 			open = append(open, s)
 		}
 	}
-	slices.SortFunc(open, func(a, b *session) int { return cmp.Compare(a.live.Seen.UnixNano(), b.live.Seen.UnixNano()) })
+	slices.SortFunc(open, func(a, b *session) int { return a.live.Seen.Compare(b.live.Seen) })
 	for _, s := range open {
 		p.sessions[s.live.SID] = s
 		p.note(s)
@@ -335,7 +339,7 @@ func (p *partition) take(s *session, m *input) {
 	if o.reread {
 		return
 	}
-	s.active = p.now.UnixNano()
+	s.active = p.clock()
 	p.note(s)
 	p.advance(s)
 }
@@ -392,13 +396,13 @@ func (p *partition) hold(s *session) {
 		p.dirty.out(s)
 	case at == 0:
 	case s.holdIdx == 0:
-		s.holdAt, s.dirtyAt = at, p.now.UnixNano()
+		s.holdAt, s.dirtyAt = at, p.clock()
 		heap.Push(&p.holds, s)
 		p.dirty.toBack(s)
 	case at != s.holdAt:
 		s.holdAt = at
 		heap.Fix(&p.holds, s.holdIdx-1)
-		s.dirtyAt = p.now.UnixNano()
+		s.dirtyAt = p.clock()
 		p.dirty.toBack(s)
 	}
 }

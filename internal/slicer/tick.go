@@ -23,7 +23,7 @@ func (p *partition) tickEvery() time.Duration {
 // tick does what time has made due. What it costs depends on how much that is, not
 // on how many sessions there are.
 func (p *partition) tick() {
-	now := p.now.UnixNano()
+	now := p.clock()
 	for s := p.hot.front; s != nil && now-s.active >= int64(p.cfg.IdleCheckpoint); s = p.hot.front {
 		if !p.wantCheckpoint(s, false) {
 			p.hot.out(s)

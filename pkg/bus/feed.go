@@ -28,6 +28,9 @@ type feed struct {
 	it        jetstream.MessagesContext
 	delivered uint64 // by this consumer
 	stuck     time.Time
+
+	soon     context.Context // of nextSoon; nil: none is running
+	soonDone context.CancelFunc
 }
 
 const (
@@ -37,15 +40,15 @@ const (
 	feedIdle      = time.Minute      // after which the server forgets a consumer whose client is gone
 )
 
-// next waits for the next message.
-func (f *feed) next(ctx context.Context) (jetstream.Msg, error) {
+// next waits for the next message, and says where in the stream it is.
+func (f *feed) next(ctx context.Context) (jetstream.Msg, *jetstream.MsgMetadata, error) {
 	for {
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return nil, nil, context.Cause(ctx)
 		}
 		if f.it == nil {
 			if err := f.open(ctx); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			continue
 		}
@@ -59,7 +62,7 @@ func (f *feed) next(ctx context.Context) (jetstream.Msg, error) {
 		}
 		md, err := msg.Metadata()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if md.Sequence.Consumer != f.delivered+1 {
 			f.c.log.Debug("consumer is replaced", "stream", f.stream, "from", f.from, "delivered", md.Sequence.Consumer, "want", f.delivered+1)
@@ -68,34 +71,48 @@ func (f *feed) next(ctx context.Context) (jetstream.Msg, error) {
 		}
 		f.delivered++
 		f.from = md.Sequence.Stream + 1
-		return msg, nil
+		return msg, md, nil
 	}
 }
 
 // nextBefore is next, but errStopped when no message up to sequence end is left.
-func (f *feed) nextBefore(ctx context.Context, end uint64) (jetstream.Msg, error) {
+func (f *feed) nextBefore(ctx context.Context, end uint64) (jetstream.Msg, *jetstream.MsgMetadata, error) {
 	if end == math.MaxUint64 {
 		return f.next(ctx)
 	}
 	for {
-		wait, cancel := context.WithTimeout(ctx, lookAgain)
-		msg, err := f.next(wait)
-		cancel()
-		if err == nil {
-			md, err := msg.Metadata()
-			if err == nil && md.Sequence.Stream > end {
-				return nil, errStopped
-			}
-			return msg, err
+		msg, md, err := f.nextSoon(ctx)
+		if err == nil && md.Sequence.Stream > end {
+			return nil, nil, errStopped
 		}
-		if wait.Err() == nil || ctx.Err() != nil {
-			return nil, err
+		if err == nil || !errors.Is(err, errNotYet) {
+			return msg, md, err
 		}
 		_, last, _, err := f.c.last(ctx, f.stream, f.filter)
 		if errors.Is(err, errNotFound) || err == nil && last < f.from {
-			return nil, fmt.Errorf("messages %d to %d were trimmed while reading: %w", f.from, end, ErrTrimmed)
+			return nil, nil, fmt.Errorf("messages %d to %d were trimmed while reading: %w", f.from, end, ErrTrimmed)
 		}
 	}
+}
+
+var errNotYet = errors.New("no message yet")
+
+// nextSoon is next, but errNotYet when none has come for a while, of which one
+// context serves many messages: a new one for each costs as much as the message.
+func (f *feed) nextSoon(ctx context.Context) (jetstream.Msg, *jetstream.MsgMetadata, error) {
+	if f.soon == nil {
+		f.soon, f.soonDone = context.WithTimeout(ctx, lookAgain)
+	}
+	msg, md, err := f.next(f.soon)
+	if err == nil || f.soon.Err() == nil {
+		return msg, md, err
+	}
+	f.soonDone()
+	f.soon = nil
+	if ctx.Err() != nil {
+		return nil, nil, context.Cause(ctx)
+	}
+	return nil, nil, errNotYet
 }
 
 // open makes a consumer, and tries again where that can help.
@@ -143,6 +160,14 @@ func (f *feed) mayPass(err error) bool {
 		f.stuck = time.Now()
 	}
 	return f.patient || time.Since(f.stuck) < feedPatience
+}
+
+// close lets go of everything.
+func (f *feed) close() {
+	if f.soon != nil {
+		f.soonDone()
+	}
+	f.stop()
 }
 
 // stop lets go of the consumer.

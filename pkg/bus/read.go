@@ -55,16 +55,16 @@ func read(ctx context.Context, c *Conn, l Layout, sid string, o ReadOptions, yie
 		}
 	}
 	f := &feed{c: c, stream: stream, filter: filter, from: max(o.FromSeq, 1), patient: o.Follow}
-	defer f.stop()
+	defer f.close()
 	for {
-		msg, err := f.nextBefore(ctx, end)
+		msg, md, err := f.nextBefore(ctx, end)
 		if errors.Is(err, errStopped) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		m, err := DecodeMessage(msg)
+		m, err := decode(msg.Subject(), msg.Headers(), msg.Data(), md.Sequence.Stream, md.Timestamp)
 		if !yield(m, err) || m.Seq >= end || o.StopAtEnd && err == nil && m.Control == ControlEnd {
 			return nil
 		}

@@ -20,12 +20,8 @@ fi
 args=(--duration="${DURATION:-10m}" --seed="${SEED:-0}")
 [ "${RACE:-}" = on ] && args+=(--race)
 if [ "${FENCE:-}" = off ]; then
-	if "$bin/faultrun" random "${args[@]}" --no-fence; then
-		echo "faults: nothing bad was found without the fence: the suite is blind, or the run was too short" >&2
-		exit 1
-	fi
-	echo "faults: found what the fence prevents, as it should"
-	exit 0
+	"$bin/faultrun" random "${args[@]}" --no-fence --expect-bad --only="zombie slicer" --every=800ms --partitions=2
+	exit
 fi
 for nodes in ${NODES:-1 3}; do
 	printf '\n=== %s NATS server(s)\n' "$nodes"

@@ -78,7 +78,7 @@ write fails in one way. A row is good if the fault did happen and afterwards eve
 compared byte for byte, in order, with what was produced.
 
 *crash* is kill -9 of the process at that very instruction; another takes over. *stop* is SIGSTOP there: another takes over and finishes, then the
-first goes on with what it was about to write. *refused* is a write that was not made; *reply lost* one that was made, and the writer is told that
+first goes on with what it was about to write; where it *wakes early*, it does so as soon as the other has the partition, and both are at work. *refused* is a write that was not made; *reply lost* one that was made, and the writer is told that
 nobody knows.
 
 `
@@ -101,7 +101,7 @@ func WriteTable(w io.Writer, results []RowResult, times int) {
 		if r.operation != "" {
 			at, leaves = fmt.Sprintf("S3: `%s`", r.operation), ""
 		}
-		if r.Fault != "crash after" && r.Fault != "stop before" && r.name != "log/delete" {
+		if r.Fault != "crash after" && r.Fault != stopped && r.name != "log/delete" {
 			leaves = ""
 		}
 		verdict := "good"

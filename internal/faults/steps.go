@@ -48,10 +48,16 @@ var steps = []step{
 	{"completer", "completer/upload-anew", "an upload that no log knows, which goes with the orphans", false, forgot},
 }
 
+// Faults that stop a process just before a write.
+const (
+	stopped = "stop before"              // until another has done everything
+	wakes   = "stop before, wakes early" // until another has taken over
+)
+
 // A Row is one fault at one step.
 type Row struct {
 	step
-	Fault string // crash before, crash after, stop before, refuse, lose
+	Fault string // crash before, crash after, stop before, refused, reply lost
 	spec  string // for the failpoint package
 
 	operation string // of S3, if the fault is the proxy's
@@ -77,7 +83,10 @@ func Rows() []Row {
 		if s.name != "log/delete" {
 			add("crash after", s.name+"/after", "crash")
 		}
-		add("stop before", s.name+"/before", "stop")
+		add(stopped, s.name+"/before", "stop")
+		if s.program == "slicer" && s.write && s.scene == plain {
+			add(wakes, s.name+"/before", "stop")
+		}
 		if s.write {
 			add("refused", s.name, "refuse")
 			add("reply lost", s.name, "lose")

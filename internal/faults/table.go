@@ -153,6 +153,11 @@ func (b *Bench) point(ctx context.Context, row Row) error {
 	if err := second.start(); err != nil {
 		return err
 	}
+	if row.Fault == wakes {
+		if err := b.wakeEarly(ctx, first, second); err != nil {
+			return err
+		}
+	}
 	if row.scene == leaving {
 		if err := b.produce(ctx, b.again(load)); err != nil {
 			return err
@@ -162,7 +167,7 @@ func (b *Bench) point(ctx context.Context, row Row) error {
 	if err := b.verify(ctx, load); err != nil {
 		return err
 	}
-	if row.Fault == "stop before" {
+	if row.Fault == stopped {
 		return b.wake(ctx, first, load)
 	}
 	return nil
@@ -189,6 +194,18 @@ func (b *Bench) wake(ctx context.Context, zombie *proc, load []Session) error {
 		return errors.New(panicIn(zombie.log))
 	}
 	return b.verify(ctx, load)
+}
+
+// wakeEarly has a zombie go on as soon as another has its partition, so that both
+// are at work on the same sessions.
+func (b *Bench) wakeEarly(ctx context.Context, zombie, second *proc) error {
+	defer zombie.signal(syscall.SIGCONT)
+	return until(ctx, rowLimit, func() error {
+		if findLine(second.log, "partition taken over") == "" {
+			return errors.New("nobody has taken the partition over")
+		}
+		return nil
+	})
 }
 
 // reached waits until the failpoint has done what it was to do.

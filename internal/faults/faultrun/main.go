@@ -35,6 +35,7 @@ type where struct {
 
 type randomCommand struct {
 	where
+	ExpectBad bool `help:"Succeed only if recordings are bad: for a build without the fence."`
 	faults.Config
 }
 
@@ -92,6 +93,12 @@ func (c *randomCommand) Run(ctx context.Context) error {
 	tell(rep)
 	if err != nil {
 		return fmt.Errorf("%w (logs in %s)", err, c.where.Dir)
+	}
+	if c.ExpectBad {
+		if len(rep.Bad) == 0 {
+			return fmt.Errorf("no recording is bad (%d alarms): the suite is blind, or the run was too short", len(rep.Alarms))
+		}
+		return os.RemoveAll(c.where.Dir)
 	}
 	if rep.Failed() {
 		return fmt.Errorf("%d of %d recordings are bad, %d processes ended badly, %d alarms; repeat with SEED=%d (logs in %s)",

@@ -40,7 +40,7 @@ fuzz: ## Fuzz each target for FUZZTIME (default 30s)
 	@scripts/fuzz.sh
 
 bench: ## Run the benchmarks (benchstat reads the output)
-	$(GO) test -run '^$$' -bench . -benchmem ./pkg/...
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./pkg/... ./internal/slicer
 
 lint: ## Static checks: vet, golangci-lint with the layers, govulncheck
 	$(GO) vet ./...

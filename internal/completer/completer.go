@@ -49,6 +49,7 @@ type Config struct {
 	RetryMax    time.Duration `name:"retry-max" default:"1m" env:"TAPEDECK_COMPLETER_RETRY_MAX" help:"Longest wait between tries of one session (1s to 1h). Tries begin a second apart; after ten the session is left to the sweep."`
 	KeepTime    time.Duration `name:"keep-time" default:"72h" env:"TAPEDECK_KEEP_TIME" help:"How long events stay on the bus, as the slicers have it (1h at least). The last record of a session's log goes a day later."`
 	OrphanAge   time.Duration `name:"orphan-age" default:"24h" env:"TAPEDECK_COMPLETER_ORPHAN_AGE" help:"Uploads that no log knows are aborted at this age (1h at least), so that their parts cost nothing."`
+	OwnBucket   bool          `name:"own-bucket" env:"TAPEDECK_COMPLETER_OWN_BUCKET" help:"Nothing else uploads into the bucket. Without it and without a prefix no upload is aborted, since it could be somebody else's."`
 	OrphanSweep time.Duration `name:"orphan-sweep" default:"1h" env:"TAPEDECK_COMPLETER_ORPHAN_SWEEP" help:"How often to look for such uploads; 0 turns it off."`
 	Drain       time.Duration `name:"drain" default:"10s" env:"TAPEDECK_COMPLETER_DRAIN" help:"How long sessions under way may go on when the completer is told to stop (0 to 10m). One that is cut short is taken up by the next completer."`
 }

@@ -60,7 +60,13 @@ func unfinished(h uploadlog.Head) bool {
 // abortOrphans aborts uploads under the installation's prefix that are old and that
 // no log knows: a slicer died between creating one and recording it, or a recording
 // was begun anew. Whoever uses an upload has recorded it long before that age.
+//
+// In a bucket without a prefix of ours they could be somebody else's, and are left
+// alone unless the operator says that the bucket is ours.
 func (c *Completer) abortOrphans(ctx context.Context) {
+	if c.store.Key("") == "" && !c.cfg.OwnBucket {
+		return
+	}
 	for up, err := range c.store.ListUploads(ctx, c.store.Key("")) {
 		if err != nil {
 			if ctx.Err() == nil {

@@ -161,7 +161,7 @@ func TestVerifyWithoutManifestReadsOtherWritersRecordings(t *testing.T) {
 		in   []byte
 		want Verdict
 	}{
-		"ours": {whole, OK}, "padded": {padded.whole, OK}, "nothing": {nil, OK},
+		"ours": {whole, OK}, "padded": {padded.whole, OK}, "nothing": {nil, Truncated},
 		"cut": {whole[:len(whole)-1], Truncated}, "changed": {append(bytes.Clone(whole[:len(whole)-1]), whole[len(whole)-1]^1), Corrupt},
 		"a gap": {gapped, Incomplete}, "something else": {[]byte("this is a text file, and no recording"), Corrupt},
 	} {

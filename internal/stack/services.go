@@ -19,6 +19,7 @@ type service struct {
 // one that ends by itself ends the stack.
 func (s *running) services() ([]service, error) {
 	sc, cc := slicer.DefaultConfig(), completer.DefaultConfig()
+	cc.OwnBucket = true
 	if s.cfg.Slicer != nil {
 		sc = *s.cfg.Slicer
 	}

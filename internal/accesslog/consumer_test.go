@@ -279,6 +279,7 @@ func TestToldToStopItDeliversWhatItHasAndAnotherBeginsAtOnce(t *testing.T) {
 	w.publish(50, 10)
 	p := w.start(cfg, Deps{Store: noStore{}, wrapSink: sink.wrap})
 	eventually(t, func() bool { return w.unacked("s3") == 5 })
+	time.Sleep(2 * time.Second) // what the server has sent is still to be taken
 	p.stop()
 	p.kill()
 	eventually(t, func() bool { // nothing of it is left running

@@ -43,7 +43,10 @@ func TestEveryEventIsStoredOnceWhateverIsLost(t *testing.T) {
 		{"acknowledgement and connection, message stored", func(*proxy) {}, func(t *testing.T, s *site, p *proxy, count func() uint64) {
 			before := count()
 			p.set(func() { p.loseAck = func(string) bool { return true } })
-			eventually(t, "a message is stored", func() bool { return count() > before })
+			eventually(t, "a message is stored and its acknowledgement lost", func() (lost bool) {
+				p.set(func() { lost = p.lost > 0 })
+				return lost && count() > before
+			})
 			p.set(func() { p.loseAck = nil })
 			p.cut()
 		}},

@@ -5,7 +5,8 @@ package events
 // way, or has text that is not ASCII, is not ok and left to the careful scan, which
 // is several times slower and the only one that finds anything wrong.
 func scanPlain(b []byte) (h Header, ok bool) {
-	delay, i := byte(0), 0
+	var delay byte
+	var i int
 	switch {
 	case len(b) > 1 && b[0] == casePrint<<3|2:
 		h.Case, delay, i = casePrint, 5, 1

@@ -205,7 +205,8 @@ func TestKilledAtRandomUnderLoadItLosesAndDoublesNothing(t *testing.T) {
 		select {
 		case <-sent:
 			done = true
-		case <-time.After(time.Duration(50+rand.IntN(300)) * time.Millisecond):
+		// Longer each time, so that a slow machine gets there too.
+		case <-time.After(time.Duration(50+rand.IntN(300)+50*kills) * time.Millisecond):
 		}
 		p.kill()
 	}

@@ -101,8 +101,12 @@ type writer struct {
 
 const (
 	findSession = `SELECT ` + columns + ` FROM sessions WHERE id = ?`
-	putSession  = `INSERT OR REPLACE INTO sessions (id, resource, source, source_ip, dest, protocol, user, node, started, ended,
-		bytes_tx, bytes_rx, connections, kind, reason, seq, heard) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	putSession  = `INSERT INTO sessions (id, resource, source, source_ip, dest, protocol, user, node, started, ended,
+		bytes_tx, bytes_rx, connections, kind, reason, seq, heard) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET resource = excluded.resource, source = excluded.source, source_ip = excluded.source_ip,
+		dest = excluded.dest, protocol = excluded.protocol, user = excluded.user, node = excluded.node, started = excluded.started,
+		ended = excluded.ended, bytes_tx = excluded.bytes_tx, bytes_rx = excluded.bytes_rx, connections = excluded.connections,
+		kind = excluded.kind, reason = excluded.reason, seq = excluded.seq, heard = excluded.heard`
 	putBatch = `INSERT OR REPLACE INTO batches (id, hash, records, received) VALUES (?, ?, ?, ?)`
 )
 
@@ -168,7 +172,7 @@ func (s *Store) Forget(ctx context.Context, sessions, batches time.Time) (int64,
 		text   string
 	}{
 		{"batches", batches, `DELETE FROM batches WHERE id IN (SELECT id FROM batches WHERE received < ? LIMIT 1000)`},
-		{"sessions", sessions, `DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE heard < ? LIMIT 1000)`},
+		{"sessions", sessions, `DELETE FROM sessions WHERE rowid IN (SELECT rowid FROM sessions WHERE heard < ? LIMIT 1000)`},
 	} {
 		for !step.before.IsZero() {
 			n, err := s.forget(ctx, step.text, step.before.UnixMicro())

@@ -110,7 +110,7 @@ func (s *Store) Sessions(ctx context.Context, f Filter) iter.Seq2[Session, error
 			yield(Session{}, fmt.Errorf("list: %w", err))
 			return
 		}
-		defer rows.Close()
+		defer func() { _ = rows.Close() }() // what went wrong is in Err
 		for rows.Next() {
 			session, err := scanSession(rows)
 			if err != nil {

@@ -235,7 +235,7 @@ func TestOnlyWhoShowsTokenAndSignatureMaySend(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer resp.Body.Close()
-		if resp.StatusCode != 401 {
+		if resp.StatusCode != http.StatusUnauthorized {
 			t.Fatalf("status %d without a signature", resp.StatusCode)
 		}
 		c := r.dial(t, append(bearer, signed("k3y", "", nil, now)...)...)

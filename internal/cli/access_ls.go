@@ -38,7 +38,7 @@ func (c *accessLsCommand) Run(ctx context.Context, s Streams, _ *slog.Logger) er
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer func() { _ = store.Close() }() // it was only read
 	list := newAccessList(s.Out, c.Format)
 	found := 0
 	for session, err := range store.Sessions(ctx, filter) {

@@ -18,7 +18,7 @@ import (
 	"github.com/tapedeck-io/tapedeck/pkg/accesslog"
 )
 
-// ErrEncoding: the Content-Encoding is one that is not known.
+// ErrEncoding says that the Content-Encoding is one that is not known.
 var ErrEncoding = errors.New("unknown encoding")
 
 // A message is the field's envelope. The id of the batch is our addition, for

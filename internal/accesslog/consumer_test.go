@@ -196,7 +196,7 @@ func TestWhatIsBadIsKeptAsideOnceAndTheRestGoesOn(t *testing.T) {
 }
 
 func TestRetryAfterIsHeeded(t *testing.T) {
-	w, r := newWorld(t), newReceiver(t, HeaderBatch)
+	w, r := newWorld(t), newReceiver(t, accesslog.HeaderBatch)
 	r.answer = func(n int, h http.Header) int {
 		if n == 1 {
 			h.Set("Retry-After", "1")
@@ -449,7 +449,7 @@ func beConsumer(url, sink string) {
 
 // Fault 6 of the field, with processes that are really killed.
 func TestFault6ProcessesKilledAtRandomWithAReceiverThatFailsHalfTheTime(t *testing.T) {
-	w, r := newWorld(t), newReceiver(t, HeaderBatch)
+	w, r := newWorld(t), newReceiver(t, accesslog.HeaderBatch)
 	r.answer = func(n int, _ http.Header) int {
 		if n%2 == 1 {
 			return http.StatusServiceUnavailable

@@ -3,9 +3,6 @@ package accesslog
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -13,17 +10,13 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"github.com/tapedeck-io/tapedeck/pkg/accesslog"
 )
 
-// Headers of requests, beside [HeaderBatch].
-const (
-	// HeaderID is on notifications: the id that they have on the bus. A
-	// notification that comes again has the same.
-	HeaderID = "Tapedeck-Id"
-	// HeaderSignature is "t=<Unix seconds>,v1=<hex HMAC-SHA-256>" of the
-	// seconds, the id (of batch or notification) and the body, with dots between.
-	HeaderSignature = "Tapedeck-Signature"
-)
+// HeaderID is on notifications: the id that they have on the bus. A notification
+// that comes again has the same.
+const HeaderID = "Tapedeck-Id"
 
 // maxRetryAfter is the longest that a receiver may send us away for.
 const maxRetryAfter = time.Hour
@@ -51,7 +44,7 @@ func newHTTPSink(cfg SinkConfig, client *http.Client) (*httpSink, error) {
 	c := *client
 	// A redirected POST would come as GET, or take the token elsewhere.
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	s := &httpSink{client: &c, url: cfg.URL, format: cfg.Format, idHeader: HeaderBatch, token: token, key: []byte(key)}
+	s := &httpSink{client: &c, url: cfg.URL, format: cfg.Format, idHeader: accesslog.HeaderBatch, token: token, key: []byte(key)}
 	if cfg.Kind == KindWebhook {
 		s.idHeader = HeaderID
 	}
@@ -102,18 +95,9 @@ func (s *httpSink) request(ctx context.Context, b *Batch) (*http.Request, error)
 		req.Header.Set("Authorization", "Bearer "+s.token)
 	}
 	if len(s.key) > 0 {
-		req.Header.Set(HeaderSignature, Sign(s.key, time.Now(), b.ID, body))
+		req.Header.Set(accesslog.HeaderSignature, accesslog.Sign(s.key, time.Now(), b.ID, body))
 	}
 	return req, nil
-}
-
-// Sign is the value of [HeaderSignature].
-func Sign(key []byte, at time.Time, id string, body []byte) string {
-	t := strconv.FormatInt(at.Unix(), 10)
-	h := hmac.New(sha256.New, key)
-	h.Write([]byte(t + "." + id + "."))
-	h.Write(body)
-	return "t=" + t + ",v1=" + hex.EncodeToString(h.Sum(nil))
 }
 
 // statusError adds to err what the status says of trying again.

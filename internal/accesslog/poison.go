@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/tapedeck-io/tapedeck/pkg/accesslog"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 )
 
@@ -80,7 +81,7 @@ func (p *poisonStore) Publish(topic string, msgs ...*message.Message) error {
 	for _, wm := range msgs {
 		m := nats.NewMsg(topic + "." + token(wm.UUID))
 		m.Data = wm.Payload
-		m.Header.Set(HeaderBatch, wm.UUID)
+		m.Header.Set(accesslog.HeaderBatch, wm.UUID)
 		m.Header.Set(HeaderReason, oneLine(wm.Metadata.Get("reason_poisoned")))
 		if err := p.keep(wm.Context(), m, "batch"); err != nil {
 			return err

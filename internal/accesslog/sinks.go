@@ -13,12 +13,10 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/tapedeck-io/tapedeck/pkg/accesslog"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
 )
-
-// HeaderBatch is the id of a batch, in HTTP requests and NATS messages.
-const HeaderBatch = "Tapedeck-Batch"
 
 // objectSink puts each batch into an object of its own, partitioned as query
 // engines know it.
@@ -59,7 +57,7 @@ type natsSink struct {
 // one that comes again within its duplicate window.
 func (s *natsSink) Send(ctx context.Context, b *Batch) error {
 	m := nats.NewMsg(s.subject)
-	m.Header.Set(HeaderBatch, b.ID)
+	m.Header.Set(accesslog.HeaderBatch, b.ID)
 	m.Header.Set(bus.HeaderVersion, "1")
 	m.Header.Set(jetstream.MsgIDHeader, b.ID)
 	if m.Data = b.Body(); s.deflated {

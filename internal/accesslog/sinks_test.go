@@ -237,7 +237,7 @@ func TestHTTPGetsBatchesInEveryFormatSigned(t *testing.T) {
 	w.publish(250, 40)
 	sinks, receivers := []string{}, map[string]*receiver{}
 	for _, f := range []string{FormatEnvelope, FormatJSON, FormatJSONZ} {
-		r := newReceiver(t, HeaderBatch)
+		r := newReceiver(t, accesslog.HeaderBatch)
 		receivers[f] = r
 		sinks = append(sinks, fmt.Sprintf("http,url=%s/in,format=%s,name=%s,token-env=TEST_ACCESSLOG_TOKEN,secret-file=%s", r.URL, f, strings.ReplaceAll(f, ".", "-"), file))
 	}
@@ -249,10 +249,10 @@ func TestHTTPGetsBatchesInEveryFormatSigned(t *testing.T) {
 			if got := req.Header.Get("Authorization"); got != "Bearer let me in" {
 				t.Errorf("%s: authorization is %q", f, got)
 			}
-			at, err := strconv.ParseInt(strings.TrimPrefix(strings.Split(req.Header.Get(HeaderSignature), ",")[0], "t="), 10, 64)
-			id := req.Header.Get(HeaderBatch)
-			if want := Sign(key, time.Unix(at, 0), id, r.got[id]); err != nil || !hmac.Equal([]byte(want), []byte(req.Header.Get(HeaderSignature))) {
-				t.Errorf("%s: signature %d is %s, want %s", f, i, req.Header.Get(HeaderSignature), want)
+			at, err := strconv.ParseInt(strings.TrimPrefix(strings.Split(req.Header.Get(accesslog.HeaderSignature), ",")[0], "t="), 10, 64)
+			id := req.Header.Get(accesslog.HeaderBatch)
+			if want := accesslog.Sign(key, time.Unix(at, 0), id, r.got[id]); err != nil || !hmac.Equal([]byte(want), []byte(req.Header.Get(accesslog.HeaderSignature))) {
+				t.Errorf("%s: signature %d is %s, want %s", f, i, req.Header.Get(accesslog.HeaderSignature), want)
 			}
 		}
 		bodies := values(r.got)
@@ -286,7 +286,7 @@ func TestTheEnvelopeIsReadByPython(t *testing.T) {
 	if err != nil {
 		t.Fatalf("python3 is needed to check the format from outside: %v", err)
 	}
-	w, r := newWorld(t), newReceiver(t, HeaderBatch)
+	w, r := newWorld(t), newReceiver(t, accesslog.HeaderBatch)
 	w.publish(60, 60)
 	w.start(testConfig("http,url="+r.URL), Deps{})
 	eventually(t, func() bool { return r.count() == 1 })
@@ -324,7 +324,7 @@ func TestNATSGetsBatchesWithTheirIds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m.Header.Get(HeaderBatch) == "" || m.Header.Get(jetstream.MsgIDHeader) != m.Header.Get(HeaderBatch) {
+		if m.Header.Get(accesslog.HeaderBatch) == "" || m.Header.Get(jetstream.MsgIDHeader) != m.Header.Get(accesslog.HeaderBatch) {
 			t.Errorf("message %d has headers %v", seq, m.Header)
 		}
 		got[m.Subject] = append(got[m.Subject], m.Data)

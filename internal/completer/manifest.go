@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/tapedeck-io/tapedeck/pkg/events"
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
 	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
 )
@@ -74,14 +73,15 @@ func (pl *plan) manifest(obj finished) *slicefmt.Manifest {
 // of one part is read once and its events are counted by type.
 func (c *Completer) describe(ctx context.Context, pl *plan, m *slicefmt.Manifest) error {
 	first, last := m.Parts[0], m.Parts[len(m.Parts)-1]
-	m.Metadata.Start, m.Metadata.End = first.FirstEvent, last.LastEvent
+	// The log knows when it began and ended, whatever of it is looked at here.
+	defer func() { m.Metadata.Start, m.Metadata.End = first.FirstEvent, last.LastEvent }()
 	head := 0
 	types := map[string]int64{}
 	err := c.readPart(ctx, m.Key, first, func(r slicefmt.Record) (more bool, err error) {
 		count(types, r.Type)
 		head++
 		if head <= headRecords || len(m.Parts) == 1 {
-			describeWith(&m.Metadata, r)
+			m.Metadata.Observe(r.Header, r.OneOf)
 		}
 		return len(m.Parts) == 1 || head < headRecords, nil
 	})
@@ -90,7 +90,7 @@ func (c *Completer) describe(ctx context.Context, pl *plan, m *slicefmt.Manifest
 		return err
 	}
 	return c.readPart(ctx, m.Key, last, func(r slicefmt.Record) (bool, error) {
-		describeWith(&m.Metadata, r)
+		m.Metadata.Observe(r.Header, r.OneOf)
 		return true, nil
 	})
 }
@@ -104,7 +104,10 @@ const (
 )
 
 func count(types map[string]int64, typ []byte) {
-	switch name := or(string(typ[:min(len(typ), maxType+1)]), "unknown"); {
+	if len(typ) == 0 {
+		typ = []byte("unknown")
+	}
+	switch name := string(typ[:min(len(typ), maxType+1)]); {
 	case len(name) <= maxType && (types[name] > 0 || len(types) < maxTypes):
 		types[name]++
 	default:
@@ -135,68 +138,4 @@ func (c *Completer) readPart(ctx context.Context, key string, part slicefmt.Mani
 			return err
 		}
 	}
-}
-
-// describeWith takes what an event says about its session. Events that begin or end
-// no session are not even decoded, and one that cannot be decoded teaches nothing:
-// its recording is whole all the same.
-func describeWith(md *slicefmt.Metadata, rec slicefmt.Record) {
-	switch string(rec.Type) {
-	case "session.start", "session.end", "windows.desktop.session.start", "windows.desktop.session.end",
-		"linux.desktop.session.start", "linux.desktop.session.end":
-	default:
-		return
-	}
-	oneof, err := events.Unmarshal(rec.OneOf)
-	if err != nil {
-		return
-	}
-	switch e := oneof.GetEvent().(type) {
-	case *events.OneOf_SessionStart:
-		describeStart(md, e.SessionStart)
-	case *events.OneOf_SessionEnd:
-		md.Participants = e.SessionEnd.GetParticipants()
-		who(md, e.SessionEnd.GetMetadata(), e.SessionEnd.GetUser(), e.SessionEnd.GetConnection())
-	case *events.OneOf_WindowsDesktopSessionStart:
-		s := e.WindowsDesktopSessionStart
-		who(md, s.GetMetadata(), s.GetUser(), s.GetConnection())
-		md.Kind, md.Hostname, md.ServerAddr = "windows_desktop", s.GetDesktopName(), s.GetDesktopAddr()
-		md.Login = or(s.GetWindowsUser(), md.Login)
-	case *events.OneOf_WindowsDesktopSessionEnd:
-		md.Participants = e.WindowsDesktopSessionEnd.GetParticipants()
-	case *events.OneOf_LinuxDesktopSessionStart:
-		s := e.LinuxDesktopSessionStart
-		who(md, s.GetMetadata(), s.GetUser(), s.GetConnection())
-		md.Kind, md.Hostname, md.ServerAddr = "linux_desktop", s.GetDesktopName(), s.GetDesktopAddr()
-		md.Login = or(s.GetLinuxUser(), md.Login)
-	case *events.OneOf_LinuxDesktopSessionEnd:
-		md.Participants = e.LinuxDesktopSessionEnd.GetParticipants()
-	}
-}
-
-func describeStart(md *slicefmt.Metadata, s *events.SessionStart) {
-	who(md, s.GetMetadata(), s.GetUser(), s.GetConnection())
-	md.Kind = "ssh"
-	if k := s.GetKubernetesCluster().GetKubernetesCluster(); k != "" {
-		md.Kind = "k8s"
-		md.Hostname = k
-	}
-	md.Hostname = or(s.GetServer().GetServerHostname(), md.Hostname)
-	md.ServerID, md.ServerAddr = s.GetServer().GetServerId(), s.GetServer().GetServerAddr()
-	md.Size, md.Command, md.Reason = s.GetTerminalSize(), s.GetInitialCommand(), s.GetReason()
-}
-
-// who takes what all of them say, and keeps what is known already.
-func who(md *slicefmt.Metadata, m *events.Metadata, u *events.UserMetadata, conn *events.ConnectionMetadata) {
-	md.Cluster = or(md.Cluster, m.GetClusterName())
-	md.User, md.Login = or(md.User, u.GetUser()), or(md.Login, u.GetLogin())
-	md.Addr = or(md.Addr, conn.GetRemoteAddr())
-}
-
-// or is the first that is not empty.
-func or(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }

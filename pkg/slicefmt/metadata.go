@@ -1,6 +1,7 @@
 package slicefmt
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -50,7 +51,7 @@ func (m *Metadata) Observe(h events.Header, oneof []byte) {
 	case *events.OneOf_SessionJoin:
 		m.join(e.SessionJoin.GetUser().GetUser())
 	case *events.OneOf_SessionEnd:
-		m.join(e.SessionEnd.GetParticipants()...)
+		m.observeEnd(e.SessionEnd)
 	case *events.OneOf_WindowsDesktopSessionStart:
 		w := e.WindowsDesktopSessionStart
 		m.observeDesktop("windows_desktop", w.GetWindowsUser(), w)
@@ -69,15 +70,23 @@ var tells = map[int32]bool{5: true, 6: true, 10: true, 59: true, 60: true, 254: 
 
 func (m *Metadata) observeStart(e *events.SessionStart) {
 	m.Kind = "ssh"
-	if e.GetKubernetesCluster().GetKubernetesCluster() != "" {
+	cluster := e.GetKubernetesCluster().GetKubernetesCluster()
+	if cluster != "" {
 		m.Kind = "k8s"
 	}
 	m.User, m.Login = e.GetUser().GetUser(), e.GetUser().GetLogin()
-	m.Hostname, m.ServerID = e.GetServer().GetServerHostname(), e.GetServer().GetServerId()
+	m.Hostname, m.ServerID = cmp.Or(e.GetServer().GetServerHostname(), cluster), e.GetServer().GetServerId()
 	m.ServerAddr, m.Addr = e.GetServer().GetServerAddr(), e.GetConnection().GetRemoteAddr()
 	m.Cluster, m.Size = e.GetMetadata().GetClusterName(), e.GetTerminalSize()
 	m.Command, m.Reason = e.GetInitialCommand(), e.GetReason()
 	m.join(m.User)
+}
+
+// observeEnd takes who it was also from the end, for a recording without its start.
+func (m *Metadata) observeEnd(e *events.SessionEnd) {
+	m.User, m.Login = cmp.Or(m.User, e.GetUser().GetUser()), cmp.Or(m.Login, e.GetUser().GetLogin())
+	m.Addr, m.Cluster = cmp.Or(m.Addr, e.GetConnection().GetRemoteAddr()), cmp.Or(m.Cluster, e.GetMetadata().GetClusterName())
+	m.join(e.GetParticipants()...)
 }
 
 type desktopStart interface {

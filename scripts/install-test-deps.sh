@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests need beside Go: a real sshd and its clients, tmux,
-# rsync and git. Only what is missing is installed, and only on systems with
+# rsync, git, script(1), and a Python to read with what is not ours. Only what is missing is installed, and only on systems with
 # apt-get; elsewhere it says what to install and ends with status 1.
 set -eu
 
@@ -16,6 +16,8 @@ need scp openssh-client
 need tmux tmux
 need rsync rsync
 need git git
+need python3 python3
+need script bsdutils
 
 # The sftp server is no command on the path.
 [ -x /usr/lib/openssh/sftp-server ] || [ -x /usr/libexec/openssh/sftp-server ] ||

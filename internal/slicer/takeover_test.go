@@ -109,10 +109,20 @@ func TestZombieIsFencedOut(t *testing.T) {
 	for _, p := range ps {
 		p.prints(100, 5000)
 	}
-	// The first notices, claims again, and so fences the other out in turn.
-	if err := <-done; err == nil {
-		t.Error("the other was not fenced out")
-	}
+	// The first notices, claims again, and so fences the other out in turn. An owner
+	// learns of it by writing, so there is always something new to be written.
+	within(t, 30*time.Second, "the other fenced out", func() bool {
+		select {
+		case err := <-done:
+			if err == nil {
+				t.Error("the other was not fenced out")
+			}
+			return true
+		default:
+			ps[0].prints(1, 5000)
+			return false
+		}
+	})
 	cancel()
 	finishAll(ps)
 }

@@ -12,19 +12,22 @@ LDFLAGS := -s -w -X github.com/tapedeck-io/tapedeck/internal/version.version=$(V
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## Build the commands into bin/
+build: web ## Build the commands into bin/
 	@mkdir -p $(BIN)
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ $(addprefix ./cmd/,$(SERVICES))
 
-demo: ## Do the main job once: record, finish, verify and replay a short session
+web: ## Build the page that sessions are watched in, if Node is here
+	@scripts/build-web.sh
+
+demo: web ## Do the main job once: record, finish, verify and replay a short session
 	@mkdir -p $(BIN)
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/tapedeck ./cmd/tapedeck
 	$(BIN)/tapedeck demo
 
-test: test-deps ## Run all tests against real NATS, S3, PTYs and sshd
+test: test-deps web ## Run all tests against real NATS, S3, PTYs and sshd
 	$(GO) test -timeout 20m ./...
 
-race: test-deps ## Run all tests with the race detector
+race: test-deps web ## Run all tests with the race detector
 	$(GO) test -race -timeout 30m ./...
 
 test-deps: ## Install the programs that the tests talk to (sshd, tmux, …), if they are missing
@@ -33,7 +36,7 @@ test-deps: ## Install the programs that the tests talk to (sshd, tmux, …), if 
 faults: test-deps ## Kill, stop and cut everything at random for DURATION (default 10m), and look for a bad recording
 	@scripts/faults.sh
 
-images: ## Build the images of the services, from scratch, with the Go on this machine
+images: web ## Build the images of the services, from scratch, with the Go on this machine
 	@scripts/images.sh
 
 fuzz: ## Fuzz each target for FUZZTIME (default 30s)
@@ -54,6 +57,7 @@ generate-check: generate ## Fail if generated code is not current
 	git diff --exit-code -- pkg/events
 
 clean: ## Remove what was built
-	rm -rf $(BIN)
+	rm -rf $(BIN) web/node_modules
+	find web/dist -mindepth 1 ! -name unbuilt.html -delete
 
-.PHONY: help build demo test race test-deps faults images fuzz bench lint generate generate-check clean
+.PHONY: help build web demo test race test-deps faults images fuzz bench lint generate generate-check clean

@@ -1,7 +1,9 @@
 #!/bin/sh
 # Installs what the tests need beside Go: a real sshd and its clients, tmux,
-# rsync, git, script(1), and a Python to read with what is not ours. Only what is missing is installed, and only on systems with
-# apt-get; elsewhere it says what to install and ends with status 1.
+# rsync, git, script(1), a Python to read with what is not ours, and a browser
+# with Node to build the page that it shows. Only what is missing is installed,
+# and only on systems with apt-get; elsewhere it says what to install and ends
+# with status 1.
 set -eu
 
 missing=
@@ -18,6 +20,9 @@ need rsync rsync
 need git git
 need python3 python3
 need script bsdutils
+need chromium chromium
+need node nodejs
+need npm npm
 
 # The sftp server is no command on the path.
 [ -x /usr/lib/openssh/sftp-server ] || [ -x /usr/libexec/openssh/sftp-server ] ||

@@ -7,9 +7,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -28,6 +30,9 @@ func TestMain(m *testing.M) {
 	if strings.TrimPrefix(filepath.Base(os.Args[0]), "-") == "producer" {
 		os.Exit(run(os.Args))
 	}
+	// Under nohup hang-ups are ignored, and so they would be by all that the tests
+	// start; one that is handled is not passed on.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	os.Exit(m.Run())
 }
 

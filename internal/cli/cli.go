@@ -26,7 +26,7 @@ type commands struct {
 	Log         logFlags         `embed:"" prefix:"log-" group:"Messages"`
 	VersionFlag kong.VersionFlag `name:"version" help:"Print the version and end."`
 
-	Up     upCommand     `cmd:"" help:"Run everything (NATS, S3, slicer, completer) in this process, over one directory."`
+	Up     upCommand     `cmd:"" help:"Run everything (NATS, S3, slicer, completer, access log) in this process, over one directory."`
 	Demo   demoCommand   `cmd:"" help:"Show it working: record, finish, verify and replay a short session in a temporary directory."`
 	Record recordCommand `cmd:"" help:"Run a command on a terminal of its own and record it."`
 	Import importCommand `cmd:"" help:"Publish existing recordings: asciicast, typescript, recordings, JSON lines of events."`

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tapedeck-io/tapedeck/internal/accesslog"
 	"github.com/tapedeck-io/tapedeck/internal/stack"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 )
@@ -16,12 +17,19 @@ type upCommand struct {
 	S3Port   int    `name:"s3-port" help:"Port of the S3 gateway on 127.0.0.1. 0: as last time, else 9000 if it is free, else any." env:"TAPEDECK_S3_PORT"`
 	NoSync   bool   `help:"Acknowledge events before they are on disk: faster, and a power cut loses the last minutes."`
 
+	AccessSinks []accesslog.SinkConfig `name:"access-sink" sep:";" env:"TAPEDECK_ACCESSLOG_SINKS" placeholder:"KIND,KEY=VALUE..." help:"Where access records go, and webhooks for what becomes of recordings; as for accesslog --sink. By default s3 and parquet: objects under access/ in the bucket."`
+
 	Layout bus.Layout `embed:"" group:"Streams (fixed when the directory is first used)"`
 }
 
 // Run runs the installation until ctx is done.
 func (c *upCommand) Run(ctx context.Context, s Streams, log *slog.Logger) error {
 	cfg := stack.Config{Dir: c.Dir, NATSPort: c.NATSPort, S3Port: c.S3Port, NoSync: c.NoSync, Layout: c.Layout, Log: log}
+	if len(c.AccessSinks) > 0 {
+		access := accesslog.DefaultConfig()
+		access.Sinks = c.AccessSinks
+		cfg.AccessLog = &access
+	}
 	if err := cfg.Validate(); err != nil {
 		return withStatus(exitUsage, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tapedeck-io/tapedeck/internal/accesslog"
 	"github.com/tapedeck-io/tapedeck/internal/completer"
 	"github.com/tapedeck-io/tapedeck/internal/slicer"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
@@ -43,6 +44,7 @@ type Config struct {
 
 	Slicer    *slicer.Config    // nil: the defaults
 	Completer *completer.Config // nil: the defaults
+	AccessLog *accesslog.Config // nil: the defaults, with S3 as JSON and as Parquet for sinks
 
 	Log *slog.Logger // nil: nothing is logged
 }
@@ -70,6 +72,9 @@ func (c Config) Validate() error {
 	}
 	if c.Completer != nil {
 		errs = append(errs, c.Completer.Validate())
+	}
+	if c.AccessLog != nil {
+		errs = append(errs, c.AccessLog.Validate())
 	}
 	return errors.Join(errs...)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/tapedeck-io/tapedeck/internal/accesslog"
 	"github.com/tapedeck-io/tapedeck/internal/completer"
 	"github.com/tapedeck-io/tapedeck/internal/slicer"
 )
@@ -38,9 +39,21 @@ func (s *running) services() ([]service, error) {
 	if err != nil {
 		return nil, err
 	}
+	ac := accesslog.DefaultConfig()
+	ac.Sinks = []accesslog.SinkConfig{{Kind: accesslog.KindS3, Name: accesslog.KindS3}, {Kind: accesslog.KindParquet, Name: accesslog.KindParquet}}
+	if s.cfg.AccessLog != nil {
+		ac = *s.cfg.AccessLog
+	}
+	access, err := accesslog.New(ac, accesslog.Deps{
+		Conn: s.conn, Layout: s.info.Layout, Store: s.store, Log: s.cfg.Log.With("service", "accesslog"),
+	})
+	if err != nil {
+		return nil, err
+	}
 	return []service{
 		{"slicer", slices.Run},
 		{"completer", completes.Run},
+		{"accesslog", access.Run},
 		{"NATS server", s.watchNATS},
 		{"S3 gateway", s.watchS3},
 		{"space watch", s.watchSpace},

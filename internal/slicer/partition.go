@@ -82,6 +82,8 @@ type partition struct {
 	draining   bool
 	releasing  bool
 	gaugedAt   time.Time
+	prog       *progress
+	tally      tally
 	stream     jetstream.Stream
 	trimStream jetstream.Stream
 	fresh      bool   // the stream is a new one, accepted by the operator
@@ -105,7 +107,7 @@ func newPartition(ctx context.Context, sh *shared, p int, owner journal) *partit
 	pt := &partition{
 		shared: sh, p: p, owner: owner, log: sh.deps.Log.With("partition", p),
 		sessions: map[string]*session{}, ended: map[string]uint64{}, frozen: map[string]uint64{}, loose: map[uint64]int{}, rewinding: map[*session]*rewind{},
-		in: make(chan *input, 64), posts: make(chan func(), 64), now: time.Now(),
+		in: make(chan *input, 64), posts: make(chan func(), 64), now: time.Now(), prog: &progress{},
 	}
 	pt.hot.order, pt.cold.order, pt.dirty.order, pt.seen.order, pt.ending.order = byActivity, byActivity, byDirty, bySeen, bySeen
 	pt.born = pt.now
@@ -286,6 +288,7 @@ func (p *partition) message(m *input) {
 	p.read = max(p.read, m.Seq)
 	p.readAt = m.Time
 	p.met.messages.Add(p.ctx, 1)
+	p.tally.messages++
 	switch {
 	case m.SID == "":
 		p.late(nil, m, lateSubject)
@@ -347,6 +350,7 @@ func (p *partition) take(s *session, m *input) {
 // report counts and tells what a message did.
 func (p *partition) report(s *session, m *input, o outcome) {
 	p.met.events.Add(p.ctx, o.events)
+	p.tally.events += o.events
 	if o.dups > 0 {
 		p.met.duplicates.Add(p.ctx, o.dups)
 	}

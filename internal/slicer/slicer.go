@@ -37,6 +37,7 @@ type shared struct {
 	mem, kept         budget        // bytes in memory; bytes of checkpoints on the bus
 	slots, smallSlots chan struct{} // parts on their way; other calls to the store
 	store3            health
+	claims            claims
 }
 
 // A Slicer owns some of the partitions and records their sessions.
@@ -57,7 +58,8 @@ type Slicer struct {
 
 // A running is a partition that this slicer is at work on.
 type running struct {
-	stop context.CancelFunc // has it drain and release
+	stop  context.CancelFunc // has it drain and release
+	since time.Time          // since when it falls to this slicer
 }
 
 // New makes a Slicer. Run does the work.
@@ -119,6 +121,11 @@ func (s *Slicer) Run(ctx context.Context) error {
 		case <-stopKill:
 		}
 	}()
+	unregister, err := s.observe()
+	if err != nil {
+		return err
+	}
+	defer unregister()
 	soft, stop := context.WithCancel(ctx)
 	defer stop()
 	context.AfterFunc(hard, stop)
@@ -156,7 +163,7 @@ func (s *Slicer) assign(soft, hard context.Context, wg *sync.WaitGroup, owners [
 		switch {
 		case owner == s.cfg.Member && r == nil:
 			ctx, stop := context.WithCancel(soft)
-			s.own[p] = &running{stop: stop}
+			s.own[p] = &running{stop: stop, since: time.Now()}
 			wg.Go(func() {
 				defer stop()
 				s.work(ctx, hard, p)
@@ -210,6 +217,8 @@ func (s *Slicer) hold(ctx, hard context.Context, p int, prev uploadlog.LeaseInfo
 	if err != nil {
 		return err
 	}
+	prog := s.claims.begin(p)
+	defer s.claims.end(p)
 	s.met.takeovers.Add(ctx, 1)
 	failpoint.Hit("slicer/load/before")
 	loaded, err := owner.Load(ctx)
@@ -221,7 +230,9 @@ func (s *Slicer) hold(ctx, hard context.Context, p int, prev uploadlog.LeaseInfo
 	if s.wrap != nil {
 		j = s.wrap(p, j)
 	}
-	err = newPartition(hard, s.shared, p, j).run(ctx, loaded)
+	pt := newPartition(hard, s.shared, p, j)
+	pt.prog = prog
+	err = pt.run(ctx, loaded)
 	if errors.Is(err, uploadlog.ErrFenced) || errors.Is(err, uploadlog.ErrUnknown) {
 		s.met.fenced.Add(context.WithoutCancel(ctx), 1)
 	}

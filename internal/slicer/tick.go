@@ -59,7 +59,7 @@ func (p *partition) tick() {
 	p.abandonDue()
 	p.askInfo()
 	p.setTrimmable()
-	p.gauge()
+	p.stand()
 	if p.draining {
 		p.drained()
 	}
@@ -85,15 +85,22 @@ func (p *partition) askInfo() {
 		return
 	}
 	p.infoAsked, p.infoAt = true, p.now
-	read := p.read
+	read, cursor := p.read, p.cursor
 	p.goDo(func() {
 		info, err := p.streamInfo(p.ctx)
+		var oldest uint64
+		var oldestAt time.Time
+		if err == nil {
+			oldest, oldestAt = p.askOldest(p.ctx, cursor, info.State.LastSeq)
+		}
 		p.post(func() {
 			p.infoAsked = false
 			if err != nil {
 				p.log.Warn("stream does not answer", "err", err)
 				return
 			}
+			p.tally.oldest, p.tally.oldestAt = oldest, oldestAt
+			p.tally.perMessage = float64(info.State.Bytes) / float64(max(info.State.Msgs, 1))
 			p.heard(info, read)
 		})
 	})

@@ -191,6 +191,9 @@ func (s *session) control(m *input, o *outcome) {
 // bad further on.
 func (s *session) records(m *input, o *outcome) {
 	any := false
+	if s.open != nil && s.open.buf != nil {
+		s.open.buf.Expect(len(m.Payload))
+	}
 	for oneof, err := range m.Records() {
 		if err != nil {
 			o.late = latePayload
@@ -231,6 +234,7 @@ func (s *session) record(oneof []byte, m *input, o *outcome) string {
 	}
 	if s.open == nil {
 		s.open = &openSlice{buf: &slicefmt.Slice{}}
+		s.open.buf.Expect(len(m.Payload))
 	}
 	if err := s.open.add(oneof, h, m); err != nil {
 		return latePayload

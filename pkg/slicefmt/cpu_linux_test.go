@@ -2,8 +2,9 @@ package slicefmt
 
 import (
 	"runtime"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // cpuTime is the time that the processor spent on f.
@@ -15,11 +16,12 @@ func cpuTime(f func()) time.Duration {
 	return threadTime() - start
 }
 
+// threadTime is exact, where getrusage counts in ticks of some milliseconds: as long
+// as a round here takes.
 func threadTime() time.Duration {
-	const rusageThread = 1
-	var u syscall.Rusage
-	if err := syscall.Getrusage(rusageThread, &u); err != nil {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
 		panic(err)
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return time.Duration(t.Nano())
 }

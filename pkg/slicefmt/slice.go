@@ -31,6 +31,7 @@ type Slice struct {
 	pending *buffer // whole frames that are in no block yet; fewer than BlockSize bytes
 	blocks  *buffer // room for lead, then the blocks that are held
 	dropped int64   // compressed bytes of blocks that are not held; they come before those that are
+	coming  int     // bytes of frames that Expect spoke of and that have not come yet
 
 	records  int64
 	blockRaw int64  // uncompressed bytes in whole blocks, dropped ones included
@@ -76,14 +77,33 @@ func (s *Slice) AppendFrame(frame []byte) error {
 	return nil
 }
 
+// Expect says that n bytes of frames are about to be appended, as when they came in
+// one message. They are then copied once, where room that grows record by record
+// has most of them copied three times. It is a hint: the part's bytes are the same
+// without it, and it may be wrong.
+func (s *Slice) Expect(n int) { s.coming = n }
+
+// busyMessage is the size of a message from which on a session is taken for a busy
+// one, whose pending records will soon fill a block: they get room for all of it.
+const busyMessage = BlockSize / 4
+
 // reserve makes room for n bytes of a frame. What is pending becomes a block if
 // it would grow beyond BlockSize: where blocks end depends on the sizes of the
 // records and on nothing else.
 func (s *Slice) reserve(n int) {
-	if p := len(s.pending.bytes()); p > 0 && p+n > BlockSize {
+	p := len(s.pending.bytes())
+	if p > 0 && p+n > BlockSize {
 		s.cut()
+		p = 0
 	}
-	s.pending = s.pending.grow(n)
+	if p+n > s.pending.capacity() {
+		room := min(s.coming, BlockSize-p)
+		if room >= busyMessage {
+			room = BlockSize - p
+		}
+		s.pending = s.pending.grow(max(n, room))
+	}
+	s.coming = max(0, s.coming-n)
 }
 
 func (s *Slice) appended() {

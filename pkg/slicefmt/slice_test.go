@@ -277,3 +277,45 @@ func TestPoolClassesFitTheirSizes(t *testing.T) {
 		}
 	}
 }
+
+// What is said to be coming is a hint: too much, too little and nothing make the
+// same part.
+func TestWhatIsExpectedChangesNoByte(t *testing.T) {
+	in := programFrames(t)
+	build := func(expect func(s *Slice, i int)) string {
+		var s Slice
+		i := 0
+		for rest := in; len(rest) > 0; i++ {
+			expect(&s, i)
+			var record []byte
+			var err error
+			if record, rest, err = NextFrame(rest); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Append(record); err != nil {
+				t.Fatal(err)
+			}
+			if len(s.pending.bytes()) > BlockSize {
+				t.Fatalf("%d bytes are pending", len(s.pending.bytes()))
+			}
+		}
+		_, sum, err := s.Finish(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sum.SHA256
+	}
+	want := build(func(*Slice, int) {})
+	for _, n := range []int{0, 1, 100, BlockSize / 4, BlockSize, 10 * BlockSize, -5} {
+		for _, every := range []int{1, 7, 1000} {
+			got := build(func(s *Slice, i int) {
+				if i%every == 0 {
+					s.Expect(n)
+				}
+			})
+			if got != want {
+				t.Errorf("%d bytes expected before every %d. record: another part", n, every)
+			}
+		}
+	}
+}

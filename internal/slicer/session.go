@@ -243,7 +243,8 @@ func (s *session) record(oneof []byte, m *input, o *outcome) string {
 	st.Next = h.Index + 1
 	st.Events++
 	o.events++
-	if string(h.Type) == "session.end" {
+	switch string(h.Type) {
+	case "session.end", "windows.desktop.session.end", "linux.desktop.session.end":
 		st.SessionEnd = true
 	}
 	return ""

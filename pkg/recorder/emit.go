@@ -34,6 +34,7 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b
 //   - of a print: chunk index, offset and bytes always, the delay unless it is
 //     set. A time that is set decides the delay. [Session.Write] is the way
 //     for live output.
+//   - of a desktop message: the delay since the session's start, unless it is set.
 //
 // The beginning of a UTF-8 sequence that Write has kept is written before,
 // unless e is a resize, join or leave, which come in the middle of output.
@@ -69,6 +70,9 @@ func (s *Session) emit(ctx context.Context, e events.Event) error {
 	if isPrint {
 		s.print.fill(p, at)
 	}
+	if d, ok := e.(*events.DesktopRecording); ok {
+		s.desktopDelay(d, at)
+	}
 	if err := s.append(ctx, one); err != nil {
 		return err
 	}
@@ -77,9 +81,10 @@ func (s *Session) emit(ctx context.Context, e events.Event) error {
 		s.print.advance(p, at)
 	case *events.SessionJoin:
 		s.addParticipant(e.GetUser().GetUser())
-	case *events.SessionEnd:
-		s.over = true
+	case *events.DesktopRecording:
+		s.desktopLast = e.DelayMilliseconds
 	}
+	s.over = s.over || ends(e)
 	s.takeNote()
 	return nil
 }

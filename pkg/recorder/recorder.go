@@ -12,6 +12,9 @@
 //	...
 //	err = s.End(ctx)           // the bus has everything
 //
+// A session whose [Spec] has a [Desktop] is one on a desktop: instead of terminal
+// bytes it takes pictures ([Session.Draw]), sizes, the pointer and the clipboard.
+//
 // # What is promised
 //
 // An event that was accepted (a nil error) goes to the bus in its place or the

@@ -133,13 +133,18 @@ func (s *Session) recallEvent(oneof []byte) error {
 	if err != nil {
 		return err
 	}
+	s.over = s.over || ends(e)
 	switch e := e.(type) {
 	case *events.SessionStart:
 		s.spec.Started = e.GetMetadata().GetTime().AsTime()
 	case *events.SessionJoin:
 		s.addParticipant(e.GetUser().GetUser())
-	case *events.SessionEnd:
-		s.over = true
+	case *events.WindowsDesktopSessionStart:
+		s.spec.Started = e.GetMetadata().GetTime().AsTime()
+	case *events.LinuxDesktopSessionStart:
+		s.spec.Started = e.GetMetadata().GetTime().AsTime()
+	case *events.DesktopRecording:
+		s.desktopLast = max(s.desktopLast, e.DelayMilliseconds)
 	case *events.SessionPrint:
 		at := e.GetMetadata().GetTime().AsTime()
 		if !s.print.started {

@@ -50,7 +50,8 @@ type Session struct {
 	spec         Spec
 	next         int64 // index of the next event
 	print        printState
-	over         bool // session.end is among the events
+	desktopLast  int64 // delay of the last desktop message
+	over         bool  // its end event is among the events
 	participants []string
 	scratch      printMessage // reused for each print
 
@@ -66,7 +67,8 @@ type Session struct {
 	note   note
 }
 
-// Start begins a session and records its session.start event. It returns when
+// Start begins a session and records its session.start event, or that of a
+// desktop session. It returns when
 // the bus has that event on disk, or with the reason why it has not.
 func (r *Recorder) Start(ctx context.Context, spec Spec) (*Session, error) {
 	if err := spec.fill(r.opts); err != nil {
@@ -101,8 +103,22 @@ func newSession(r *Recorder, spec Spec, out sink) *Session {
 }
 
 func (s *Session) begin(ctx context.Context) error {
+	if err := s.r.add(s); err != nil {
+		return err
+	}
+	if err := s.acquire(ctx); err != nil {
+		return err
+	}
+	defer s.release()
+	if err := s.emit(ctx, s.startEvent()); err != nil {
+		return err
+	}
+	return s.flush(ctx)
+}
+
+func (s *Session) sessionStart(md *events.Metadata) *events.SessionStart {
 	start := &events.SessionStart{
-		Metadata:         &events.Metadata{Time: timestamppb.New(s.spec.Started)},
+		Metadata:         md,
 		InitialCommand:   s.spec.InitialCommand,
 		Invited:          s.spec.Invited,
 		Reason:           s.spec.Reason,
@@ -111,17 +127,7 @@ func (s *Session) begin(ctx context.Context) error {
 	if s.spec.Width > 0 {
 		start.TerminalSize = terminalSize(s.spec.Width, s.spec.Height)
 	}
-	if err := s.r.add(s); err != nil {
-		return err
-	}
-	if err := s.acquire(ctx); err != nil {
-		return err
-	}
-	defer s.release()
-	if err := s.emit(ctx, start); err != nil {
-		return err
-	}
-	return s.flush(ctx)
+	return start
 }
 
 // ID returns the session's id.
@@ -241,8 +247,8 @@ func (s *Session) flush(ctx context.Context) error {
 	return nil
 }
 
-// End finishes the session: it records session.end, unless that was emitted
-// already, says on the bus how many events there are, and returns nil when the
+// End finishes the session: it records session.end (of a desktop session the end
+// that those have), unless that was emitted already, says on the bus how many events there are, and returns nil when the
 // bus has it all. After an error because ctx was done it can be called again.
 func (s *Session) End(ctx context.Context) error {
 	if err := s.acquire(ctx); err != nil {
@@ -253,7 +259,7 @@ func (s *Session) End(ctx context.Context) error {
 		return err
 	}
 	if !s.over {
-		if err := s.emit(ctx, s.sessionEnd()); err != nil {
+		if err := s.emit(ctx, s.endEvent(time.Now())); err != nil {
 			return err
 		}
 	}
@@ -265,12 +271,12 @@ func (s *Session) End(ctx context.Context) error {
 	return nil
 }
 
-func (s *Session) sessionEnd() *events.SessionEnd {
+func (s *Session) sessionEnd(end *timestamppb.Timestamp) *events.SessionEnd {
 	return &events.SessionEnd{
 		Interactive:      s.spec.Interactive,
 		Participants:     s.participants,
 		StartTime:        timestamppb.New(s.spec.Started),
-		EndTime:          timestamppb.New(stamp(time.Now())),
+		EndTime:          end,
 		InitialCommand:   s.spec.InitialCommand,
 		SessionRecording: "node",
 	}

@@ -30,7 +30,8 @@ type Spec struct {
 	ServerID, ServerHostname, ServerAddr, Namespace string
 	ServerLabels                                    map[string]string
 	// RemoteAddr is the client's host:port, LocalAddr the server's end of that
-	// connection, Protocol what is spoken on it. Protocol defaults to "ssh".
+	// connection, Protocol what is spoken on it. Protocol defaults to "ssh", of
+	// a desktop session to "tdp".
 	RemoteAddr, LocalAddr, Protocol string
 
 	// Width and Height are the terminal's columns and rows; both 0 if there is
@@ -41,6 +42,8 @@ type Spec struct {
 	Interactive bool
 	// InitialCommand is the command and its arguments; empty for a login shell.
 	InitialCommand []string
+	// Desktop makes the session one on a desktop; nil for any other.
+	Desktop *Desktop
 	// Reason is why the session was started, if anybody was asked.
 	Reason string
 	// Invited are the users that were invited to join.
@@ -109,6 +112,9 @@ func (sp *Spec) fill(opts Options) error {
 	sp.Cluster = first(sp.Cluster, opts.Cluster)
 	sp.ServerID = first(sp.ServerID, opts.Node)
 	sp.Namespace = first(sp.Namespace, "default")
+	if sp.Desktop != nil {
+		sp.Protocol = first(sp.Protocol, "tdp")
+	}
 	sp.Protocol = first(sp.Protocol, "ssh")
 	return nil
 }

@@ -37,8 +37,10 @@ func TestSilenceWhileTheBusWasAwayIsNotTheProducers(t *testing.T) {
 	}
 	over := func(sid string) bool { return p.sessions[sid].over }
 
-	hear("quiet")
-	hear("back")
+	for _, sid := range []string{"quiet", "back"} {
+		p.sessions[sid] = newSession(0, sid) // opened already: there is nothing here to look it up in
+		hear(sid)
+	}
 	pass(30 * time.Minute)
 	now = now.Add(3 * time.Hour) // nothing answers
 	pass(10 * time.Minute)

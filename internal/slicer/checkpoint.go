@@ -27,9 +27,11 @@ func (p *partition) wantCheckpoint(s *session, letgo bool) bool {
 }
 
 // tooManyCheckpoints says whether the backlog is being copied from one stream into
-// another for want of S3. It is safe where it is; the memory budget then stops the
-// reading.
-func (p *partition) tooManyCheckpoints() bool { return p.kept.over() && p.store3.down(p.now) }
+// another for want of S3, or the log has no room for more. It is safe where it is;
+// the memory budget then stops the reading.
+func (p *partition) tooManyCheckpoints() bool {
+	return p.room.none() || p.kept.over() && p.store3.down(p.now)
+}
 
 // checkpointStep makes the next record of a checkpoint. Blocks that one record
 // cannot hold go first, in records that repeat the state before: a crash between
@@ -109,6 +111,7 @@ func (p *partition) blocksStep(s *session, rec bus.CheckpointRecord, blocks []by
 func (p *partition) checkpointed(s *session, o *openSlice, seq uint64, blocks, size int, last bool) {
 	p.met.checkpoints.Add(p.ctx, 1)
 	p.met.checkpointBytes.Add(p.ctx, int64(size))
+	p.room.add(int64(size))
 	p.kept.add(int64(size))
 	if s.open != o {
 		for _, c := range s.closed {

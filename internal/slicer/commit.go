@@ -91,7 +91,7 @@ func (p *partition) pump() {
 				p.refused(steps, err)
 				return
 			}
-			p.single = false
+			p.single, p.ownedAt = false, p.now
 			for i, st := range steps {
 				st.s.busy = false
 				st.ack(seqs[i])
@@ -170,6 +170,10 @@ func (p *partition) next(s *session) (step, bool) {
 		p.restart(s)
 		return step{}, false
 	}
+	if x != nil && x.id != "" && p.nextBase(s) > maxPartNumber {
+		p.outOfNumbers(s)
+		return step{}, false
+	}
 	if x != nil && x.id != "" {
 		return p.baseStep(s), true
 	}
@@ -184,7 +188,7 @@ func (p *partition) next(s *session) (step, bool) {
 		}
 		return step{}, false
 	}
-	if s.ckpt && s.openFrom != 0 && !s.over && (x == nil || !x.loading) {
+	if s.ckpt && s.openFrom != 0 && !s.over && (x == nil || !x.loading) && !p.room.none() {
 		return p.checkpointStep(s)
 	}
 	s.ckpt = false
@@ -212,7 +216,8 @@ func (p *partition) baseStep(s *session) step {
 	if st.StreamSeq == 0 {
 		st.Node, st.Opened = s.live.Node, s.live.Opened
 	}
-	u := bus.UploadState{ID: x.id, Key: x.key, Nonce: x.nonce, Base: newBase(s.dur.Upload), Limit: p.cfg.UploadsPerSession}
+	u := bus.UploadState{ID: x.id, Key: x.key, Nonce: x.nonce, Base: p.nextBase(s)}
+	u.Limit = p.cfg.uploadsFrom(u.Base)
 	if old := s.dur.Upload; old != nil && old.ID == x.id {
 		u.Highest, u.Parts, u.Bytes = old.Highest, old.Parts, old.Bytes
 	}
@@ -223,7 +228,28 @@ func (p *partition) baseStep(s *session) step {
 		s.dur = st
 		p.status(s, first)
 		x.anew = nil
+		if u.Base > maxPartNumber/2 {
+			p.log.Warn("session runs out of part numbers: each owner that uploads a part of it skips some; when none are left it is recorded anew, if the bus still has its first event",
+				"session", st.SID, "number", u.Base, "of", maxPartNumber)
+		}
 	}}
+}
+
+// nextBase is the first number that the session's next base record may allow. No
+// other upload's parts can be taken for those of a new one.
+func (p *partition) nextBase(s *session) int {
+	if u := s.dur.Upload; u != nil && u.ID != s.io.id {
+		return 1
+	}
+	return newBase(s.dur.Upload)
+}
+
+// outOfNumbers begins a session's recording anew whose upload has no number left
+// for its next part.
+func (p *partition) outOfNumbers(s *session) {
+	s.io.gone, s.io.full, s.io.id = true, true, ""
+	p.setFull(s, false)
+	p.want(s)
 }
 
 // newBase is the first number that a new owner of an upload may use, beyond all

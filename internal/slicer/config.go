@@ -92,6 +92,19 @@ const rampParts = 800
 // maxPartNumber is S3's limit.
 const maxPartNumber = 10_000
 
+// uploadsFrom is how many parts of a session may be on their way at once when its
+// numbers have come to base: fewer as they run out, since the next owner skips as
+// many.
+func (c Config) uploadsFrom(base int) int {
+	switch {
+	case base > maxPartNumber*8/10:
+		return 1
+	case base > maxPartNumber/2:
+		return min(c.UploadsPerSession, 2)
+	}
+	return c.UploadsPerSession
+}
+
 // partTarget is the compressed bytes at which the slice that will be part n is
 // closed.
 func (c Config) partTarget(n int) int64 {

@@ -31,6 +31,17 @@
 // from a late event. An older one, or one from before a takeover or a let-go, is
 // taken for late: it is kept where it does no harm.
 //
+// A closed slice is not checkpointed, only uploaded: its part's number, bytes and
+// state are fixed, and a checkpoint of them would be a second truth beside the part
+// that a retry may yet store. So a part that the store refuses for good holds its
+// session back, and the cursor: the partition's other sessions are recorded (see
+// Config.ParkAfter), but its stream is trimmed no further, and what it says to the
+// operator is an error and the age of the oldest event that is not archived.
+//
+// Checkpoints may fill four fifths of the upload log. Beyond that open sessions stay
+// in memory, and when that is full reading stops: the rest of the log is for the
+// records with which sessions end and give back what they hold.
+//
 // A session whose log is of a newer version is left alone. Its messages hold the
 // cursor back, so that the newer slicer finds all of them; an upgrade is meant to
 // take hours, not weeks.

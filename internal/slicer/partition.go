@@ -29,6 +29,9 @@ type journal interface {
 	Forget(ctx context.Context, seqs ...uint64)
 	// NoteCursor says where a cursor record was stored.
 	NoteCursor(ctx context.Context, seq uint64)
+	// Check returns an error that wraps uploadlog.ErrFenced if the partition has
+	// another owner.
+	Check(ctx context.Context) error
 	// Release lets the partition go.
 	Release(ctx context.Context) error
 }
@@ -91,6 +94,8 @@ type partition struct {
 	rewinding  map[*session]*rewind
 	waiting    []*session // to be rewound
 	drainUntil time.Time
+	ownedAt    time.Time // when it was known last that nobody else owns the partition
+	checking   bool      // whether somebody does is being asked
 	now, born  time.Time
 }
 
@@ -110,7 +115,7 @@ func newPartition(ctx context.Context, sh *shared, p int, owner journal) *partit
 		in: make(chan *input, 64), posts: make(chan func(), 64), now: time.Now(), prog: &progress{},
 	}
 	pt.hot.order, pt.cold.order, pt.dirty.order, pt.seen.order, pt.ending.order = byActivity, byActivity, byDirty, bySeen, bySeen
-	pt.born = pt.now
+	pt.born, pt.ownedAt = pt.now, pt.now
 	pt.ctx, pt.cancel = context.WithCancelCause(ctx)
 	return pt
 }
@@ -315,6 +320,9 @@ func (p *partition) message(m *input) {
 		p.sessions[m.SID] = s
 		p.met.sessions.Add(p.ctx, 1)
 		p.log.Debug("session opened", "session", m.SID, "node", m.Node)
+		if !m.begins() {
+			p.ask(s)
+		}
 	}
 	if s.io != nil && s.io.rew != nil {
 		// It is being read again and will come to this message by itself.
@@ -326,9 +334,9 @@ func (p *partition) message(m *input) {
 }
 
 // take gives a message to its session, or keeps it until the session's checkpoint
-// has been read back.
+// has been read back, or the session looked up.
 func (p *partition) take(s *session, m *input) {
-	if s.io != nil && s.io.loading {
+	if s.io != nil && (s.io.loading || s.io.asking) {
 		p.enqueue(s, m)
 		return
 	}

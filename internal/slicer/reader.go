@@ -108,8 +108,6 @@ func (p *partition) consumer(ctx context.Context, at uint64, subject string) (je
 	return cons, nil
 }
 
-func isNotFound(err error) bool { return errors.Is(err, jetstream.ErrMsgNotFound) }
-
 // pause waits, or returns earlier when ctx is done.
 func pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
@@ -103,6 +104,48 @@ func TestAfterTheEndIsLate(t *testing.T) {
 	r.start()
 	p.publish(nil, slicefmt.AppendFrame(nil, p.event(4, nil)))
 	within(t, 10*time.Second, "late message kept by the next owner", func() bool { return len(r.lates("over")) == 2 })
+}
+
+// A session is remembered for as long as its events are on the bus. What comes after
+// that must not begin a second upload, whose key is taken.
+func TestLongAfterTheEndIsLate(t *testing.T) {
+	r := newRig(t, 1)
+	n := r.start()
+	p := r.session("over")
+	p.prints(3, 100)
+	p.end()
+	p.verify()
+	if over, err := newPartition(t.Context(), n.shared, 0, nil).finished(t.Context(), "over"); err != nil || !over {
+		t.Errorf("by its log the session is over: %v, %v", over, err)
+	}
+	n.leave()
+	// Its log goes by its time to live; the manifest stays.
+	if err := r.store.Put(t.Context(), r.store.Key("over.manifest.json"), []byte("{}"), false); err != nil {
+		t.Fatal(err)
+	}
+	st, err := r.conn.JetStream().Stream(t.Context(), bus.StreamUploads)
+	if err == nil {
+		err = st.Purge(t.Context(), jetstream.WithPurgeSubject(bus.LogSubject(0, "over")))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	p.publish(nil, slicefmt.AppendFrame(nil, p.event(3, nil)))
+	p.end()
+	within(t, 10*time.Second, "both messages kept", func() bool { return len(r.lates("over")) == 2 })
+	within(t, 10*time.Second, "cursor at the end", func() bool { return r.cursor(0) == r.lastSeq(0) })
+	if log := r.entries("over"); log != nil {
+		t.Errorf("a second log was begun with %q", log[0].Kind)
+	}
+	// One that begins anywhere else, and was not recorded before, is opened.
+	other := r.session("other")
+	other.next = 5
+	other.prints(2, 100)
+	other.end()
+	if res := other.verify(); res.state.Missing != 5 {
+		t.Errorf("%d events are said to be missing, want 5", res.state.Missing)
+	}
 }
 
 func TestGapsAreLoggedAndRecorded(t *testing.T) {

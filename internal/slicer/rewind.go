@@ -5,11 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/tapedeck-io/tapedeck/internal/uploadlog"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
-	"github.com/tapedeck-io/tapedeck/pkg/events"
 )
 
 // A rewind reads the messages of one session again, by subject, from an earlier
@@ -40,8 +37,8 @@ func (r *rewind) skip(seq uint64) {
 // server go through much of the stream.
 const maxRewinds = 4
 
-// restart begins a session's upload anew, because the store has forgotten it or a
-// checkpoint cannot be read. With no part committed its state still holds. With
+// restart begins a session's upload anew, because the store has forgotten it, it has
+// no numbers left, or a checkpoint cannot be read. With no part committed its state still holds. With
 // parts it starts over from its first event, if the bus still has that. If not,
 // its parts are lost, and that is what the log then says: it is never completed as
 // if it were whole.
@@ -53,7 +50,7 @@ func (p *partition) restart(s *session) {
 	}
 	if !x.damaged && (u == nil || u.Parts == 0) {
 		st := s.dur
-		p.log.Warn("upload is gone, no part was committed; a new one is made", "session", s.live.SID)
+		p.log.Warn("upload is gone or has no numbers left, and no part was committed; a new one is made", "session", s.live.SID)
 		p.startOver(s, st)
 		return
 	}
@@ -74,10 +71,13 @@ func (p *partition) restart(s *session) {
 			}
 			if !whole {
 				x.lost = "the store has forgotten the upload, and the bus no longer has the session's first events"
+				if x.full {
+					x.lost = "the upload has no part numbers left, and the bus no longer has the session's first events; its parts are still in the store"
+				}
 				p.want(s)
 				return
 			}
-			p.log.Error("upload is gone; the session is recorded anew from the bus", "session", sid, "parts", partsOf(u))
+			p.log.Error("upload is gone or has no numbers left; the session is recorded anew from the bus", "session", sid, "parts", partsOf(u), "full", x.full)
 			st := newSession(p.p, sid).live
 			st.RewindTo = s.live.StreamSeq
 			st.Upload = u
@@ -308,26 +308,4 @@ func (p *partition) rewindDry(s *session, r *rewind) {
 	s.live.RewindTo = 0
 	p.endRewind(s)
 	p.note(s)
-}
-
-// hasStart says whether the bus still has the session's first event.
-func (p *partition) hasStart(ctx context.Context, sid string) (bool, error) {
-	subject := fmt.Sprintf("tapedeck.events.%d.*.%s", p.p, sid)
-	m, err := p.stream.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(subject))
-	if err != nil {
-		if isNotFound(err) {
-			return false, nil
-		}
-		return false, fmt.Errorf("read the first message of session %s: %w", sid, err)
-	}
-	msg := bus.Message{Payload: m.Data, Control: bus.Control(m.Header.Get(bus.HeaderControl))}
-	for oneof, err := range msg.Records() {
-		if err != nil {
-			return false, nil
-		}
-		if h, err := events.Scan(oneof); err == nil {
-			return h.Index == 0, nil
-		}
-	}
-	return false, nil
 }

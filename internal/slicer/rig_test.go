@@ -54,6 +54,11 @@ func quick() Config {
 
 func newRig(t *testing.T, partitions int) *rig {
 	t.Helper()
+	return newRigOn(t, bus.Layout{Partitions: partitions, EventsMaxBytes: 512 << 20, UploadsMaxBytes: 512 << 20})
+}
+
+func newRigOn(t *testing.T, layout bus.Layout) *rig {
+	t.Helper()
 	t.Parallel()
 	r := &rig{t: t, url: embedtest.NATS(t), cfg: quick(), log: slog.New(slog.DiscardHandler)}
 	if os.Getenv("SLICER_LOG") != "" {
@@ -61,7 +66,7 @@ func newRig(t *testing.T, partitions int) *rig {
 	}
 	r.conn = r.dial()
 	var err error
-	if r.layout, err = bus.Ensure(t.Context(), r.conn, bus.Layout{Partitions: partitions, EventsMaxBytes: 512 << 20, UploadsMaxBytes: 512 << 20}); err != nil {
+	if r.layout, err = bus.Ensure(t.Context(), r.conn, layout); err != nil {
 		t.Fatal(err)
 	}
 	if r.store, err = s3store.Open(t.Context(), embedtest.S3(t), nil); err != nil {

@@ -38,6 +38,7 @@ type shared struct {
 	slots, smallSlots chan struct{} // parts on their way; other calls to the store
 	store3            health
 	claims            claims
+	room              room
 }
 
 // A Slicer owns some of the partitions and records their sessions.
@@ -108,7 +109,8 @@ func (s *Slicer) Member() string { return s.cfg.Member }
 
 // Run announces the slicer and works on the partitions that fall to it until ctx
 // is done. Then it finishes what is under way, checkpoints the rest, frees its
-// leases and returns nil; that takes DrainTimeout and a little at most.
+// leases and returns nil; that takes DrainTimeout and a little at most. It ends with
+// an error only if another slicer that is alive has the same name.
 func (s *Slicer) Run(ctx context.Context) error {
 	hard, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer kill()
@@ -135,7 +137,14 @@ func (s *Slicer) Run(ctx context.Context) error {
 	announced, leave := context.WithCancel(hard)
 	defer leave()
 	var wg, parts sync.WaitGroup
-	wg.Go(func() { _ = s.members.Run(announced) })
+	var taken error
+	wg.Go(func() {
+		if err := s.members.Run(announced); errors.Is(err, uploadlog.ErrNameTaken) {
+			taken = err
+			stop()
+		}
+	})
+	wg.Go(func() { s.watchRoom(announced) })
 	s.log.Info("slicer started", "member", s.cfg.Member, "partitions", s.deps.Layout.Partitions)
 	for soft.Err() == nil {
 		live, changed := s.members.Live()
@@ -150,6 +159,9 @@ func (s *Slicer) Run(ctx context.Context) error {
 	leave()
 	wg.Wait()
 	s.log.Info("slicer stopped", "member", s.cfg.Member)
+	if taken != nil {
+		return fmt.Errorf("slicer: %w", taken)
+	}
 	return nil
 }
 

@@ -26,6 +26,9 @@ type PartStore interface {
 	// no more.
 	PutPart(ctx context.Context, key, uploadID string, n int, body []byte) (s3store.Part, error)
 
+	// Head describes an object, or fails with [s3store.ErrNotFound].
+	Head(ctx context.Context, key string) (s3store.Object, error)
+
 	// Put stores an object; it is durable when Put returns nil. Putting the same
 	// bytes again is safe.
 	Put(ctx context.Context, key string, body []byte, ifAbsent bool) error

@@ -2,6 +2,7 @@ package slicer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -125,6 +126,66 @@ func TestZombieIsFencedOut(t *testing.T) {
 	})
 	cancel()
 	finishAll(ps)
+}
+
+// An owner that was fenced out and has nothing to write gives up all the same.
+func TestIdleZombieGivesUp(t *testing.T) {
+	r := newRig(t, 1)
+	n := r.start()
+	p := r.session("idle")
+	p.prints(3, 100)
+	within(t, 10*time.Second, "all is durable", func() bool { return r.cursor(0) == r.lastSeq(0) })
+	n.leave()
+	owner, err := uploadlog.Claim(t.Context(), r.conn, 0, "zombie", nil, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := owner.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- newPartition(t.Context(), n.shared, 0, owner).run(t.Context(), loaded) }()
+	if _, err := uploadlog.Claim(t.Context(), r.conn, 0, "other", nil, "test"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-done:
+		if !errors.Is(err, uploadlog.ErrFenced) {
+			t.Errorf("it ended with %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("it does not notice")
+	}
+}
+
+// Of two slicers with one name the second is refused, and the first works on.
+func TestNameThatIsTaken(t *testing.T) {
+	r := newRig(t, 1)
+	r.cfg.Member = "same"
+	r.start()
+	p := r.session("s")
+	p.prints(3, 100)
+	within(t, 10*time.Second, "first owner", func() bool { return r.cursor(0) > 0 })
+	lease, err := uploadlog.ReadLease(t.Context(), r.conn, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := New(r.cfg, Deps{Conn: r.dial(), Layout: r.layout, Store: r.parts, Log: r.log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := second.Run(ctx); !errors.Is(err, uploadlog.ErrNameTaken) {
+		t.Errorf("the second ended with %v", err)
+	}
+	if now, err := uploadlog.ReadLease(t.Context(), r.conn, 0); err != nil || now.Seq != lease.Seq {
+		t.Errorf("lease %+v, %v; want the first's", now, err)
+	}
+	p.prints(3, 100)
+	p.end()
+	p.verify()
 }
 
 func TestPartitionsMoveWhenMembersComeAndGo(t *testing.T) {

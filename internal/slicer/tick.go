@@ -2,9 +2,12 @@ package slicer
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tapedeck-io/tapedeck/internal/uploadlog"
 )
 
 // A mark is a moment of the bus's clock and the stream's last sequence then. Once
@@ -58,6 +61,7 @@ func (p *partition) tick() {
 	p.forgetEnded()
 	p.abandonDue()
 	p.askInfo()
+	p.askOwner()
 	p.setTrimmable()
 	p.stand()
 	if p.draining {
@@ -102,6 +106,29 @@ func (p *partition) askInfo() {
 			p.tally.oldest, p.tally.oldestAt = oldest, oldestAt
 			p.tally.perMessage = float64(info.State.Bytes) / float64(max(info.State.Msgs, 1))
 			p.heard(info, read)
+		})
+	})
+}
+
+// ownerEvery is how often an owner that writes nothing asks whether it still is one.
+const ownerEvery = 5 * time.Second
+
+// askOwner has an owner that was fenced out notice it although it has nothing to
+// write. Otherwise it would hold the memory of its sessions until it had.
+func (p *partition) askOwner() {
+	if p.checking || p.writing || p.releasing || p.now.Sub(p.ownedAt) < ownerEvery {
+		return
+	}
+	p.checking = true
+	p.goDo(func() {
+		ctx, cancel := context.WithTimeout(p.ctx, ownerEvery)
+		defer cancel()
+		err := p.owner.Check(ctx)
+		p.post(func() {
+			p.checking, p.ownedAt = false, p.now
+			if errors.Is(err, uploadlog.ErrFenced) && !p.releasing {
+				p.fail(err)
+			}
 		})
 	})
 }

@@ -82,16 +82,3 @@ func (p *partition) tight(info *jetstream.StreamInfo) bool {
 		"bytes", info.State.Bytes, "room", room, "durable", p.trimmable.Load(), "last", info.State.LastSeq)
 	return true
 }
-
-// timeOf is the bus time of a message, or of the one after it that is still there.
-func (p *partition) timeOf(ctx context.Context, seq uint64) (time.Time, error) {
-	m, err := p.trimStream.GetMsg(ctx, seq)
-	if isNotFound(err) {
-		// Deleted by somebody: as old as can be.
-		return time.Time{}, nil
-	}
-	if err != nil {
-		return time.Time{}, fmt.Errorf("read message %d: %w", seq, err)
-	}
-	return m.Time, nil
-}

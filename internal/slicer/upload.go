@@ -33,10 +33,12 @@ type sessionIO struct {
 	flight         int    // parts on their way or stored, and not committed
 
 	loading     bool     // the open slice is being read back
+	asking      bool     // whether the session was recorded before
 	queue       []*input // messages that wait for it
 	queuedBytes int64
 
 	gone     bool              // the store has forgotten the upload
+	full     bool              // or it has no numbers left for parts
 	damaged  bool              // or a checkpoint cannot be read
 	checking bool              // whether the bus still has the session is being asked
 	anew     *bus.SessionState // the state that the next base record starts over from
@@ -117,6 +119,10 @@ func (p *partition) advance(s *session) {
 		x.flight++
 		p.upload(s, c, u)
 	}
+	if waiting > 0 && x.flight == 0 && x.next > maxPartNumber {
+		p.outOfNumbers(s)
+		return
+	}
 	p.setFull(s, waiting > fullSlices)
 }
 
@@ -177,9 +183,6 @@ func (p *partition) upload(s *session, c *closedSlice, u *bus.UploadState) {
 		var ctx context.Context
 		ctx, x.cancel = context.WithCancel(p.ctx)
 		x.ctx = ctx
-	}
-	if c.number > maxPartNumber*9/10 {
-		p.log.Warn("session runs out of part numbers", "session", s.live.SID, "part", c.number, "of", maxPartNumber)
 	}
 	ctx, key, id, sid, n := x.ctx, u.Key, u.ID, s.live.SID, c.number
 	buf, dropped, chain := c.buf, c.dropped, c.chain

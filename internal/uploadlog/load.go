@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -69,7 +70,7 @@ func (o *Owner) load(ctx context.Context) (Loaded, error) {
 		cursorSeq     uint64
 		found         = map[string]newest{}
 	)
-	err := consume(ctx, o.conn, false, jetstream.OrderedConsumerConfig{
+	err := consume(ctx, o.conn, false, silence, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{bus.UploadsFilter(o.p)},
 		DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
 		HeadersOnly:    true,
@@ -182,13 +183,18 @@ func cutLast(s string) (before, after string, ok bool) {
 	return s[:i], s[i+1:], true
 }
 
+// silence is how long a consumer may bring nothing, though there should be more,
+// until reading fails: a replica that does not catch up must not hold it for ever.
+const silence = 30 * time.Second
+
 // consume reads UPLOADS with one ordered consumer until fn says that it is done.
 // fn is given the message's stream sequence and how many are still to come. With
-// maybeNone it does not wait for a first message that is not there yet.
+// maybeNone it does not wait for a first message that is not there yet. It fails if
+// nothing comes for as long as silence says.
 //
 // Next blocks, on a goroutine of its own and with a heartbeat: called with short
 // waits it would never notice that its consumer is gone.
-func consume(ctx context.Context, conn *bus.Conn, maybeNone bool, cfg jetstream.OrderedConsumerConfig,
+func consume(ctx context.Context, conn *bus.Conn, maybeNone bool, silence time.Duration, cfg jetstream.OrderedConsumerConfig,
 	fn func(m jetstream.Msg, seq, pending uint64) (done bool, err error)) error {
 	// A consumer that cannot be made anew is an error, rather than waited for
 	// without end inside the client where ctx does not reach.
@@ -206,9 +212,17 @@ func consume(ctx context.Context, conn *bus.Conn, maybeNone bool, cfg jetstream.
 		return fmt.Errorf("consume %s: %w", bus.StreamUploads, err)
 	}
 	result := make(chan error, 1)
+	var late atomic.Bool
+	watch := time.AfterFunc(silence, func() { late.Store(true); it.Stop() })
+	defer watch.Stop()
 	go func() {
 		for {
 			m, err := it.Next()
+			if err != nil && late.Load() {
+				result <- fmt.Errorf("read %s: %w for %s", bus.StreamUploads, errSilent, silence)
+				return
+			}
+			watch.Reset(silence)
 			if err != nil {
 				result <- fmt.Errorf("read %s: %w", bus.StreamUploads, err)
 				return
@@ -234,6 +248,8 @@ func consume(ctx context.Context, conn *bus.Conn, maybeNone bool, cfg jetstream.
 	}
 	return err
 }
+
+var errSilent = errors.New("its replica brings nothing more")
 
 // remove deletes a consumer. It would go by itself, but only after minutes.
 func remove(ctx context.Context, conn *bus.Conn, cons jetstream.Consumer) {

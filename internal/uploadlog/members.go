@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 )
@@ -27,13 +28,16 @@ const (
 // Members is who is alive, as far as this member can see. It is a hint that keeps
 // members from claiming the same partitions: nothing depends on its being right.
 //
-// Each member refreshes a key of its own in a memory bucket, and watches all keys.
+// Each member refreshes a key of its own in a memory bucket, by compare and swap, so
+// that of two with one name the second is refused; and it watches all keys.
 // A member is gone when its key was deleted, or when it was not refreshed for 2 s
 // while this member's own refreshes came back; a member that hears nothing at all,
 // not even itself, keeps the view it has.
 type Members struct {
 	conn     *bus.Conn
 	id       string
+	nonce    string // tells this process from another of the same name
+	revision uint64 // of our newest refresh that was acknowledged
 	replicas int
 	log      *slog.Logger
 
@@ -50,7 +54,7 @@ func NewMembers(conn *bus.Conn, id string, replicas int, log *slog.Logger) *Memb
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Members{conn: conn, id: id, replicas: max(replicas, 1), log: log,
+	return &Members{conn: conn, id: id, nonce: nuid.Next(), replicas: max(replicas, 1), log: log,
 		seen: map[string]time.Time{}, changed: make(chan struct{})}
 }
 
@@ -96,10 +100,15 @@ func weight(id string, p int) uint64 {
 
 // Run announces the member and watches the others until ctx is done; then it takes
 // its key away, so that the others know at once. Trouble with the bus is logged and
-// tried again.
+// tried again. It ends with [ErrNameTaken] if another process is alive that has the
+// same name: the two would take each other's partitions for their own.
 func (m *Members) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		if err := m.session(ctx); err != nil && ctx.Err() == nil {
+		err := m.session(ctx)
+		if errors.Is(err, ErrNameTaken) {
+			return err
+		}
+		if err != nil && ctx.Err() == nil {
 			m.log.Warn("member view interrupted", "member", m.id, "err", err)
 			select {
 			case <-time.After(memberRefresh):
@@ -125,7 +134,9 @@ func (m *Members) session(ctx context.Context) error {
 		// A crash here leaves a key that expires by itself.
 		dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), memberRefresh)
 		defer cancel()
-		_ = kv.Delete(dctx, m.id)
+		if m.revision != 0 {
+			_ = kv.Delete(dctx, m.id, jetstream.LastRevision(m.revision))
+		}
 	}()
 
 	refresh := time.NewTicker(memberRefresh)
@@ -169,11 +180,53 @@ func (m *Members) bucket(ctx context.Context) (jetstream.KeyValue, error) {
 }
 
 func (m *Members) announce(ctx context.Context, kv jetstream.KeyValue) error {
-	ctx, cancel := context.WithTimeout(ctx, memberExpiry)
+	ctx, cancel := context.WithTimeout(ctx, 2*memberExpiry)
 	defer cancel()
-	if _, err := kv.Put(ctx, m.id, []byte("1")); err != nil {
+	theirs, moved := uint64(0), 0
+	for {
+		err := m.refresh(ctx, kv)
+		if code := apiCode(err); code != codeWrongSequence && code != codeInProcess {
+			return err
+		}
+		// Ours with its reply lost, gone, or another's.
+		now, err := kv.Get(ctx, m.id)
+		switch {
+		case errors.Is(err, jetstream.ErrKeyNotFound):
+			m.revision = 0
+		case err != nil:
+			return fmt.Errorf("read the key of member %s: %w", m.id, err)
+		case string(now.Value()) == m.nonce:
+			m.revision = now.Revision()
+		case theirs != 0 && now.Revision() != theirs && moved > 0:
+			return fmt.Errorf("%w: another process announces itself as %q; give each slicer a --member of its own", ErrNameTaken, m.id)
+		default:
+			// One that was killed a moment ago leaves a key that is refreshed no
+			// more, and soon expires. Once could be a replica that caught up.
+			if theirs != 0 && now.Revision() != theirs {
+				moved++
+			}
+			theirs = now.Revision()
+		}
+		select {
+		case <-time.After(memberRefresh / 2):
+		case <-ctx.Done():
+			return fmt.Errorf("announce member %s: %w", m.id, ctx.Err())
+		}
+	}
+}
+
+// refresh writes the key, if it is as this member left it.
+func (m *Members) refresh(ctx context.Context, kv jetstream.KeyValue) (err error) {
+	var rev uint64
+	if m.revision == 0 {
+		rev, err = kv.Create(ctx, m.id, []byte(m.nonce))
+	} else {
+		rev, err = kv.Update(ctx, m.id, []byte(m.nonce), m.revision)
+	}
+	if err != nil {
 		return fmt.Errorf("announce member %s: %w", m.id, err)
 	}
+	m.revision = rev
 	return nil
 }
 

@@ -2,6 +2,7 @@ package uploadlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -102,4 +103,30 @@ func TestMembersComeBackAfterTheServerRestarts(t *testing.T) {
 	eventually(t, "all three", func() bool { return sees(a, "a", "b", "c")() && sees(b, "a", "b", "c")() })
 	leave()
 	eventually(t, "two", sees(b, "a", "b"))
+}
+
+func TestOfTwoWithOneNameTheSecondIsRefused(t *testing.T) {
+	url := embedtest.NATS(t)
+	a, _ := member(t, dial(t, url), "same")
+	eventually(t, "the first", sees(a, "same"))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := NewMembers(dial(t, url), "same", 1, nil).Run(ctx); !errors.Is(err, ErrNameTaken) {
+		t.Errorf("the second: %v", err)
+	}
+	if live, _ := a.Live(); !slices.Equal(live, []string{"same"}) {
+		t.Errorf("the first sees %v", live)
+	}
+}
+
+func TestANameWhoseOwnerWasKilledIsFreeSoon(t *testing.T) {
+	url := embedtest.NATS(t)
+	killed := dial(t, url)
+	a, _ := member(t, killed, "same")
+	eventually(t, "the first", sees(a, "same"))
+	killed.Close()
+	b, _ := member(t, dial(t, url), "same")
+	start := time.Now()
+	eventually(t, "the second", sees(b, "same"))
+	t.Logf("after %s", time.Since(start))
 }

@@ -125,6 +125,23 @@ func (o *Owner) write(ctx context.Context, recs []Record) (uint64, error) {
 	}
 }
 
+// Check asks whether the partition has another owner by now, and then returns an
+// error that wraps ErrFenced. Any other error means that it is not known. It writes
+// nothing: what an owner that is idle learns otherwise only by its next write.
+func (o *Owner) Check(ctx context.Context) error {
+	if err := o.Err(); err != nil {
+		return err
+	}
+	err := o.stillOwner(ctx)
+	if errors.Is(err, ErrFenced) {
+		err = fmt.Errorf("check the lease of partition %d: %w", o.p, err)
+		o.mu.Lock()
+		o.err = err
+		o.mu.Unlock()
+	}
+	return err
+}
+
 // stillOwner is nil while nobody else's lease is stored.
 func (o *Owner) stillOwner(ctx context.Context) error {
 	now, err := ReadLease(ctx, o.conn, o.p)

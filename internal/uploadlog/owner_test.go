@@ -363,3 +363,18 @@ func TestForgetDeletesAndDoesNotWait(t *testing.T) {
 		t.Fatalf("%d messages, want the lease and one record", n)
 	}
 }
+
+func TestAnIdleOwnerLearnsThatItWasReplaced(t *testing.T) {
+	conn := connect(t)
+	old := claim(t, conn, "old")
+	if err := old.Check(t.Context()); err != nil {
+		t.Errorf("while it owns the partition: %v", err)
+	}
+	claim(t, conn, "new")
+	if err := old.Check(t.Context()); !errors.Is(err, ErrFenced) {
+		t.Errorf("afterwards: %v", err)
+	}
+	if _, err := old.Append(t.Context(), base("s", 1)); !errors.Is(err, ErrFenced) {
+		t.Errorf("its next write: %v", err)
+	}
+}

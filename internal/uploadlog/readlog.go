@@ -45,26 +45,31 @@ func ReadLog(ctx context.Context, conn *bus.Conn, p int, sid string) (Log, error
 	// The leader says what is the newest; the consumer may be on a replica
 	// that lags, and then waits for it.
 	last, err := getLast(ctx, conn, subject)
+	if err == nil {
+		log.Records, err = readUpTo(ctx, conn, subject, last.Seq, silence)
+	}
 	if err != nil {
 		return log, fmt.Errorf("read the log of session %s: %w", sid, err)
 	}
-	err = consume(ctx, conn, false, jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}},
+	return log, nil
+}
+
+// readUpTo reads the records of a subject up to the one at last.
+func readUpTo(ctx context.Context, conn *bus.Conn, subject string, last uint64, silence time.Duration) (records []Entry, err error) {
+	err = consume(ctx, conn, false, silence, jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}},
 		func(m jetstream.Msg, seq, _ uint64) (bool, error) {
-			if seq > last.Seq {
+			if seq > last {
 				// The newest went in between, by its TTL or a newer one.
-				return false, fmt.Errorf("record %d: %w", last.Seq, ErrNotFound)
+				return false, fmt.Errorf("record %d: %w", last, ErrNotFound)
 			}
 			e, err := entry(m, seq)
 			if err != nil {
 				return false, err
 			}
-			log.Records = append(log.Records, e)
-			return seq == last.Seq, nil
+			records = append(records, e)
+			return seq == last, nil
 		})
-	if err != nil {
-		return log, fmt.Errorf("read the log of session %s: %w", sid, err)
-	}
-	return log, nil
+	return records, err
 }
 
 func entry(m jetstream.Msg, seq uint64) (Entry, error) {
@@ -161,7 +166,7 @@ type Head struct {
 // EachLog calls fn with the newest record of each session's log, of all
 // partitions, until fn returns an error. It reads headers only.
 func EachLog(ctx context.Context, conn *bus.Conn, fn func(Head) error) error {
-	err := consume(ctx, conn, true, jetstream.OrderedConsumerConfig{
+	err := consume(ctx, conn, true, silence, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{AllLogs},
 		DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
 		HeadersOnly:    true,
@@ -214,7 +219,7 @@ func Shrink(ctx context.Context, conn *bus.Conn, p int, sid string, keep uint64)
 	var old []uint64
 	// One filter with a wildcard where the subject says log or checkpoint.
 	filter := strings.TrimSuffix(bus.LogSubject(p, sid), "s."+sid) + "*." + sid
-	err = consume(ctx, conn, true, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}, HeadersOnly: true},
+	err = consume(ctx, conn, true, silence, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}, HeadersOnly: true},
 		func(_ jetstream.Msg, seq, pending uint64) (bool, error) {
 			if seq < keep {
 				old = append(old, seq)

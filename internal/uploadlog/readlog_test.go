@@ -193,3 +193,24 @@ func TestSubjectsOfOthersAreNoLogs(t *testing.T) {
 		t.Errorf("%d, %q, %v", p, sid, err)
 	}
 }
+
+// A replica that never catches up must not hold its reader for ever.
+func TestALogThatDoesNotComeIsAnError(t *testing.T) {
+	conn := connect(t)
+	o := claim(t, conn, "a")
+	if _, err := o.Append(t.Context(), base("s", 1)); err != nil {
+		t.Fatal(err)
+	}
+	_, last := messages(t, conn)
+	start := time.Now()
+	records, err := readUpTo(t.Context(), conn, bus.LogSubject(0, "s"), last+1, time.Second)
+	if !errors.Is(err, errSilent) {
+		t.Errorf("%d records, %v", len(records), err)
+	}
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("after %s", took)
+	}
+	if records, err = readUpTo(t.Context(), conn, bus.LogSubject(0, "s"), last, time.Second); err != nil || len(records) != 1 {
+		t.Errorf("%d records, %v", len(records), err)
+	}
+}

@@ -56,6 +56,8 @@ var (
 	// ErrNewer is returned for a record of a later version than this build
 	// knows. It is left alone.
 	ErrNewer = errors.New("record is of a newer version")
+	// ErrNameTaken is returned when two members have one name.
+	ErrNameTaken = errors.New("member name is in use")
 	// ErrTooLarge is returned when a record is over what the server takes.
 	// Nothing was sent.
 	ErrTooLarge = errors.New("record is too large")

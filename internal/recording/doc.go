@@ -50,9 +50,10 @@ type Store interface {
 	// Get opens an object. Its error wraps [s3store.ErrNotFound] if there is none.
 	Get(ctx context.Context, key string) (io.ReadCloser, error)
 
-	// List yields the objects whose key begins with prefix and sorts after after,
-	// ordered by key. After an error it yields nothing more.
-	List(ctx context.Context, prefix, after string) iter.Seq2[s3store.Object, error]
+	// ListFolder yields the objects whose key begins with prefix, has no slash
+	// after it and sorts after after, ordered by key. After an error it yields
+	// nothing more.
+	ListFolder(ctx context.Context, prefix, after string) iter.Seq2[s3store.Object, error]
 }
 
 // An UploadStore is a Store that a recording can be written to.

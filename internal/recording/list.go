@@ -92,7 +92,7 @@ const atOnce = 8
 
 func (l *Library) listFinished(ctx context.Context, f Filter, yield func(Info, error) bool) {
 	var batch []string
-	for obj, err := range l.Store.List(ctx, l.Store.Key(""), "") {
+	for obj, err := range l.Store.ListFolder(ctx, l.Store.Key(""), "") {
 		if err != nil {
 			yield(Info{}, fmt.Errorf("list recordings: %w", err))
 			return
@@ -163,7 +163,7 @@ func (l *Library) Late(ctx context.Context, sid string) iter.Seq2[Late, error] {
 		if l.Store == nil {
 			return
 		}
-		for obj, err := range l.Store.List(ctx, l.Store.Key(sid+".late/"), "") {
+		for obj, err := range l.Store.ListFolder(ctx, l.Store.Key(sid+".late/"), "") {
 			if err != nil {
 				yield(Late{}, fmt.Errorf("list late messages of %s: %w", sid, err))
 				return

@@ -84,8 +84,18 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 // List yields the objects whose key begins with prefix and sorts after after,
 // ordered by key. After an error it yields nothing more.
 func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[Object, error] {
+	return s.list(ctx, prefix, after, nil)
+}
+
+// ListFolder is List without the objects that have a slash in what comes after
+// prefix: what lies in other folders costs no request.
+func (s *Store) ListFolder(ctx context.Context, prefix, after string) iter.Seq2[Object, error] {
+	return s.list(ctx, prefix, after, aws.String("/"))
+}
+
+func (s *Store) list(ctx context.Context, prefix, after string, delimiter *string) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
-		in := &s3.ListObjectsV2Input{Bucket: &s.opt.Bucket, Prefix: &prefix}
+		in := &s3.ListObjectsV2Input{Bucket: &s.opt.Bucket, Prefix: &prefix, Delimiter: delimiter}
 		if after != "" {
 			in.StartAfter = &after
 		}

@@ -182,4 +182,11 @@ func listAfter(t *testing.T, s *s3store.Store) {
 			t.Errorf("after %q, %d at most: %q; want %q", tt.after, tt.limit, got, tt.want)
 		}
 	}
+	var folder []string
+	for _, o := range collect(t, s.ListFolder(t.Context(), s.Key("l/"), keys[0]), 0) {
+		folder = append(folder, o.Key)
+	}
+	if want := []string{keys[1], keys[3]}; !slices.Equal(folder, want) {
+		t.Errorf("in the folder, after %q: %q; want %q", keys[0], folder, want)
+	}
 }

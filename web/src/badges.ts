@@ -19,7 +19,7 @@ function state(s: Session): [string, string] {
       return ['bad', 'Lost'];
     default:
   }
-  if (s.outcome !== undefined && s.outcome !== '' && s.outcome !== 'completed') {
+  if (s.outcome !== undefined && s.outcome !== '' && s.outcome !== 'complete') {
     return ['bad', visible(s.outcome).replace(/^./, (c) => c.toUpperCase())];
   }
   return (s.missing ?? 0) > 0 ? ['bad', 'Incomplete'] : ['done', 'Finished'];

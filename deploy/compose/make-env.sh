@@ -21,4 +21,5 @@ for user in INSTALL SLICER COMPLETER ACCESSLOG VIEWER PRODUCER_DEMO SYS ROUTE; d
 done
 add S3_ACCESS_KEY "tapedeck-$(od -An -N 4 -tx1 /dev/urandom | tr -d ' \n')"
 add S3_SECRET_KEY "$(secret)"
+add GRAFANA_ADMIN_PASSWORD "$(secret)"
 echo "credentials are in $file"

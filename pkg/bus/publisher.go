@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -24,6 +25,8 @@ type PublisherOptions struct {
 	MaxInFlight int           // bytes sent and not acknowledged, all sessions together, 8 MiB: more overruns the client's buffer and the server cuts the connection
 	MaxQueue    int           // bytes of one session that wait, in flight or not, 256 KiB; then Append waits
 	AckTimeout  time.Duration // before a message is sent again, 5 s; doubles with each time, up to 30 s
+	MaxSilence  time.Duration // after which a session reads in its upload log whether it has been abandoned before it goes on, 45 min: less than the slicers' abandon time (1 h), more than what alive messages leave
+	MaxBatch    int           // messages in an atomic batch, 500, at most 1,000: the server's check of a batch grows with its square; 1 turns batches off
 }
 
 func (o PublisherOptions) withDefaults() PublisherOptions {
@@ -42,6 +45,13 @@ func (o PublisherOptions) withDefaults() PublisherOptions {
 	if o.AckTimeout <= 0 {
 		o.AckTimeout = 5 * time.Second
 	}
+	if o.MaxSilence <= 0 {
+		o.MaxSilence = 45 * time.Minute
+	}
+	if o.MaxBatch <= 0 {
+		o.MaxBatch = 500
+	}
+	o.MaxBatch = min(o.MaxBatch, serverMaxBatch)
 	return o
 }
 
@@ -61,6 +71,9 @@ type Publisher struct {
 	ctx    context.Context // of the goroutines that ask why
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	asking chan struct{} // bounds the requests that are under way
+
+	stored, batched atomic.Uint64 // see PublisherStats
 
 	mu       sync.Mutex // taken after a Stream's
 	started  bool
@@ -68,7 +81,9 @@ type Publisher struct {
 	sub      *nats.Subscription
 	unlisten func()
 	streams  map[*Stream]struct{}
-	pending  map[uint64]claim // messages whose acknowledgement would be of use, by token
+	pending  map[uint64]claim  // messages whose acknowledgement would be of use, by token
+	lanes    map[int]*lane     // by partition
+	batches  map[uint64]*batch // in flight, by token
 	token    uint64
 	inFlight int
 	waiters  []waiter
@@ -79,6 +94,7 @@ type Publisher struct {
 type claim struct {
 	s     *Stream
 	bytes int
+	lane  *lane // of which it is one of the singles; nil if it is not
 }
 
 type waiter struct {
@@ -86,10 +102,14 @@ type waiter struct {
 	bytes int
 }
 
-// A grant tells a stream that its message may go now.
+// A grant tells a stream that its message may go now, or several streams that
+// theirs may go together.
 type grant struct {
 	s     *Stream
 	token uint64
+	now   bool // by itself, whatever else waits
+	lane  *lane
+	batch []grant // of the lane; s is nil
 }
 
 // NewPublisher makes a publisher for the installation with layout l, of which
@@ -100,6 +120,7 @@ func NewPublisher(c *Conn, l Layout, o PublisherOptions) *Publisher {
 		c: c, l: l, o: o.withDefaults(), inbox: c.nc.NewInbox() + ".",
 		ctx: ctx, cancel: cancel,
 		streams: map[*Stream]struct{}{}, pending: map[uint64]claim{},
+		asking: make(chan struct{}, maxAsking), lanes: map[int]*lane{}, batches: map[uint64]*batch{},
 	}
 }
 
@@ -174,6 +195,10 @@ func (p *Publisher) shut(err error) {
 	}
 	sub, unlisten := p.sub, p.unlisten
 	p.sub, p.unlisten = nil, nil
+	for token, b := range p.batches {
+		b.timer.Stop()
+		delete(p.batches, token)
+	}
 	p.mu.Unlock()
 	if unlisten != nil {
 		unlisten()
@@ -200,7 +225,7 @@ func (p *Publisher) claim(s *Stream, token uint64, n int) (_ uint64, ok bool) {
 		p.waiters = append(p.waiters, waiter{token, n})
 		return token, false
 	}
-	p.pending[token] = claim{s, n}
+	p.pending[token] = claim{s: s, bytes: n}
 	p.inFlight += n
 	return token, true
 }
@@ -223,6 +248,10 @@ func (p *Publisher) release(token uint64, forget bool) []grant {
 		p.pending[token] = claim{s: c.s}
 	}
 	var gs []grant
+	if c.lane != nil {
+		c.lane.singles--
+		gs = p.next(c.lane)
+	}
 	for len(p.waiters) > 0 && p.fits(p.waiters[0].bytes) {
 		w := p.waiters[0]
 		p.waiters = p.waiters[1:]
@@ -230,9 +259,9 @@ func (p *Publisher) release(token uint64, forget bool) []grant {
 		if !ok || c.bytes > 0 {
 			continue // answered or granted since
 		}
-		p.pending[w.token] = claim{c.s, w.bytes}
+		p.pending[w.token] = claim{s: c.s, bytes: w.bytes}
 		p.inFlight += w.bytes
-		gs = append(gs, grant{c.s, w.token})
+		gs = append(gs, grant{s: c.s, token: w.token})
 	}
 	return gs
 }
@@ -240,8 +269,16 @@ func (p *Publisher) release(token uint64, forget bool) []grant {
 func (p *Publisher) dispatch(gs []grant) {
 	for len(gs) > 0 {
 		g := gs[0]
+		if g.batch != nil {
+			gs = append(gs[1:], p.sendBatch(g.lane, g.batch)...)
+			continue
+		}
 		g.s.mu.Lock()
-		g.s.granted(g.token)
+		if g.now {
+			g.s.goAhead(g.token)
+		} else {
+			g.s.granted(g.token)
+		}
 		gs = append(gs[1:], g.s.takeGrants()...)
 		g.s.mu.Unlock()
 	}
@@ -261,7 +298,12 @@ func (p *Publisher) onReply(m *nats.Msg) {
 	}
 	p.mu.Lock()
 	c, ok := p.pending[token]
+	b := p.batches[token]
 	p.mu.Unlock()
+	if b != nil {
+		p.batchAnswered(b, m)
+		return
+	}
 	if !ok {
 		return // the other answer to a message that was sent twice
 	}
@@ -292,10 +334,14 @@ func (p *Publisher) onDenied(d denial) {
 
 // onConnected sends again what the old connection may have lost.
 func (p *Publisher) onConnected() {
+	old := p.batchesInFlight()
 	for _, g := range p.inDoubt() {
 		g.s.mu.Lock()
 		g.s.resend(g.token)
 		g.s.unlock()
+	}
+	for _, b := range old { // their messages have been sent again
+		p.dispatch(p.leave(b))
 	}
 }
 
@@ -306,7 +352,7 @@ func (p *Publisher) inDoubt() []grant {
 	gs := make([]grant, 0, len(p.pending))
 	for token, c := range p.pending {
 		if c.bytes > 0 {
-			gs = append(gs, grant{c.s, token})
+			gs = append(gs, grant{s: c.s, token: token})
 		}
 	}
 	return gs

@@ -15,15 +15,28 @@ func (s *Stream) ask(n int64) {
 		s.follow(0)
 		return
 	}
-	s.p.wg.Add(1)
-	go func() {
-		defer s.p.wg.Done()
-		m, err := s.lastMessage(s.p.ctx, uint64(max(n, 0)))
+	s.p.request(func(ctx context.Context) {
+		m, err := s.lastMessage(ctx, uint64(max(n, 0)))
 		s.mu.Lock()
 		defer s.unlock()
 		if s.err == nil {
 			s.resolve(m, err)
 		}
+	})
+}
+
+// maxAsking requests of a publisher are under way at a time: after an outage
+// every session may have something to ask.
+const maxAsking = 64
+
+// request runs f, which makes requests, on a goroutine of its own.
+func (p *Publisher) request(f func(ctx context.Context)) {
+	p.wg.Add(1)
+	go func() {
+		defer p.wg.Done()
+		p.asking <- struct{}{}
+		defer func() { <-p.asking }()
+		f(p.ctx)
 	}()
 }
 
@@ -32,6 +45,7 @@ func (s *Stream) follow(seq uint64) {
 	s.last = seq
 	s.expect(s.queue[0].msg)
 	s.tries++
+	s.doubt()
 	s.claim()
 }
 

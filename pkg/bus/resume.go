@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -86,7 +87,11 @@ func (s *Stream) learn(ctx context.Context) error {
 		next = max(next, st.Next)
 	case errors.Is(err, errNotFound) && !onBus:
 		return ErrNoSession
-	case errors.Is(err, errNotFound), errors.Is(err, ErrPermission) && onBus:
+	case errors.Is(err, errNotFound):
+	case errors.Is(err, ErrPermission) && onBus:
+		if silent := time.Since(s.resumed.Time); silent > surelyAbandoned {
+			return fmt.Errorf("it was silent for %s, which counts as abandoned, and its upload log, which would tell, cannot be read (%w): %w", silent.Round(time.Minute), err, ErrEnded)
+		}
 	case errors.Is(err, ErrPermission):
 		return fmt.Errorf("the bus has no message of it, and its upload log says which index comes next: %w", err)
 	default:

@@ -50,18 +50,38 @@ func (s *Stream) granted(token uint64) {
 	s.publish()
 }
 
+// publish sends the message, or lines it up with those of other sessions.
 func (s *Stream) publish() {
 	m := s.queue[0]
 	if m.msg == nil {
 		m.msg = s.build(m)
 	}
-	s.sent = true
+	if !s.heard.IsZero() && time.Since(s.heard) > s.p.o.MaxSilence && s.p.c.nc.IsConnected() {
+		s.enquire()
+		return
+	}
+	if m.alone || len(m.body) > maxBatched || !s.p.c.nc.IsConnected() {
+		s.transmit()
+		return
+	}
+	now, gs := s.p.lineUp(s)
+	s.grants = append(s.grants, gs...)
+	if now {
+		s.transmit()
+	}
+}
+
+// transmit sends the first message by itself.
+func (s *Stream) transmit() {
+	m := s.queue[0]
+	s.sent, s.batch = true, nil
 	s.after(s.ackTimeout())
 	if !s.p.c.nc.IsConnected() {
 		s.waits(errNotConnected) // onConnected sends it
 		return
 	}
 	m.msg.Reply = s.p.replyTo(s.token)
+	m.out = true
 	switch err := s.p.c.nc.PublishMsg(m.msg); {
 	case err == nil:
 	case errors.Is(err, nats.ErrMaxPayload):
@@ -101,12 +121,19 @@ func (s *Stream) expect(msg *nats.Msg) {
 	msg.Header[jetstream.ExpectedLastSubjSeqHeader] = []string{strconv.FormatUint(s.last, 10)}
 }
 
-// resend publishes again what went out on a connection that was lost.
+// resend publishes again what went out on a connection that was lost, or waited
+// for one.
 func (s *Stream) resend(token uint64) {
 	if s.token == token && s.sent && s.err == nil {
+		s.sent, s.batch = false, nil
+		s.doubt()
 		s.publish()
 	}
 }
+
+// doubt: if the first message went out it may be stored, and a batch with a
+// message that is stored already is refused whole.
+func (s *Stream) doubt() { s.queue[0].alone = s.queue[0].alone || s.queue[0].out }
 
 func (s *Stream) ackTimeout() time.Duration {
 	return min(s.p.o.AckTimeout<<min(s.tries, 8), max(30*time.Second, s.p.o.AckTimeout))
@@ -133,7 +160,8 @@ func (s *Stream) after(d time.Duration) {
 func (s *Stream) expired() {
 	if s.sent {
 		s.tries++
-		s.sent = false
+		s.sent, s.batch = false, nil
+		s.doubt()
 		s.waits(fmt.Errorf("no acknowledgement within %s", s.p.o.AckTimeout))
 		s.grants = append(s.grants, s.p.release(s.token, false)...)
 	}
@@ -150,7 +178,7 @@ func (s *Stream) rest() {
 	if s.token != 0 {
 		s.grants = append(s.grants, s.p.release(s.token, true)...)
 	}
-	s.token, s.sent = 0, false
+	s.token, s.sent, s.batch = 0, false, nil
 }
 
 // putOff sends the message again after a while that grows.
@@ -158,6 +186,7 @@ func (s *Stream) putOff(why error) {
 	s.waits(why)
 	d := min(10*time.Millisecond<<min(s.tries, 8), 2*time.Second)
 	s.tries++
+	s.doubt()
 	s.after(d/2 + rand.N(d))
 }
 
@@ -178,7 +207,7 @@ func (s *Stream) advance(seq uint64) {
 		s.queue = nil
 	}
 	s.acked++
-	s.tries, s.busy, s.waiting = 0, false, nil
+	s.tries, s.busy, s.waiting, s.heard = 0, false, nil, time.Now()
 	s.change()
 	if s.ended() {
 		s.fail(s.errorf("%w", ErrEnded))
@@ -195,6 +224,7 @@ func (s *Stream) answered(token uint64, reply *nats.Msg) {
 	seq, refused := parseAck(reply)
 	s.rest()
 	if refused == nil {
+		s.p.stored.Add(1)
 		s.advance(seq)
 		return
 	}

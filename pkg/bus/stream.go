@@ -33,11 +33,13 @@ type Stream struct {
 	bytes   int        // of records in the queue
 	queued  uint64     // messages ever put into the queue, and of those acknowledged
 	acked   uint64
-	ending  uint64 // the number of the message that ends the session for us; 0: none
-	token   uint64 // of the first message's claim; 0: none
-	sent    bool   // the first message is in flight
-	busy    bool   // the first message is claimed, in flight, put off or asked about
-	tries   int    // of the first message
+	ending  uint64    // the number of the message that ends the session for us; 0: none
+	token   uint64    // of the first message's claim; 0: none
+	sent    bool      // the first message is in flight
+	batch   *batch    // that it is in flight in; nil: by itself
+	busy    bool      // the first message is claimed, in flight, put off or asked about
+	tries   int       // of the first message
+	heard   time.Time // when the bus last acknowledged something; zero: never
 	timer   *time.Timer
 	round   int // makes a timer that fired late harmless
 	waiting error
@@ -57,6 +59,8 @@ type message struct {
 	first, next int64 // event indexes; equal for a control message
 	body        []byte
 	msg         *nats.Msg // nil until it is first sent; from then on it does not grow
+	out         bool      // it was given to the connection, so it may be stored
+	alone       bool      // not to be sent in a batch: it may be stored, or a batch with it was refused
 }
 
 func newStream(p *Publisher, node, sid string, next int64, last uint64) *Stream {

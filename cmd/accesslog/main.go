@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/tapedeck-io/tapedeck/internal/accesslog"
+	"github.com/tapedeck-io/tapedeck/internal/telemetry"
 	"github.com/tapedeck-io/tapedeck/internal/version"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
@@ -26,12 +26,13 @@ For example: accesslog --sink s3 --sink parquet --sink http,url=https://example.
 Exits with 0 when told to stop, 1 when it cannot begin, 2 when the command line is wrong.`
 
 type program struct {
-	Version  kong.VersionFlag `name:"version" help:"Print the version and end."`
-	Health   bool             `name:"health" help:"Only ask whether the bus, and the bucket if a sink needs it, answer; status 1 if not."`
-	LogLevel slog.Level       `name:"log-level" default:"info" env:"TAPEDECK_LOG_LEVEL" help:"debug, info, warn or error."`
-	Bus      bus.Options      `embed:"" group:"NATS"`
-	S3       s3store.Options  `embed:"" group:"S3 (for the sinks s3 and parquet)"`
-	Config   accesslog.Config `embed:"" group:"Delivery"`
+	Version   kong.VersionFlag     `name:"version" help:"Print the version and end."`
+	Health    bool                 `name:"health" help:"Only ask whether work gets through: of the process that listens on metrics-addr if there is one, else whether the bus, and the bucket if a sink needs it, answer. Status 1 if not, and a line says why."`
+	Telemetry telemetry.Options    `embed:"" group:"Watching"`
+	Log       telemetry.LogOptions `embed:"" group:"Watching"`
+	Bus       bus.Options          `embed:"" group:"NATS"`
+	S3        s3store.Options      `embed:"" group:"S3 (for the sinks s3 and parquet)"`
+	Config    accesslog.Config     `embed:"" group:"Delivery"`
 }
 
 func main() {

@@ -3,17 +3,28 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 
 	"github.com/tapedeck-io/tapedeck/internal/accesslog"
+	"github.com/tapedeck-io/tapedeck/internal/telemetry"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
 )
 
 // run works until ctx is done.
 func (p *program) run(ctx context.Context) error {
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: p.LogLevel}))
+	log := p.Log.Logger(os.Stderr)
+	if p.Health {
+		if asked, err := p.Telemetry.Alive(ctx); asked {
+			return err
+		}
+		p.Telemetry.MetricsAddr = telemetry.Off
+	}
+	tel, err := telemetry.Start(ctx, "accesslog", p.Telemetry, log)
+	if err != nil {
+		return err
+	}
+	defer tel.Stop()
 	conn, err := bus.Connect(ctx, p.Bus, log)
 	if err != nil {
 		return err
@@ -23,10 +34,10 @@ func (p *program) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the installation: %w", err)
 	}
-	deps := accesslog.Deps{Conn: conn, Layout: layout, Log: log}
+	deps := accesslog.Deps{Conn: conn, Layout: layout, Log: log, Meter: tel.Meter, Tracer: tel.Tracer.Tracer("tapedeck")}
+	var store *s3store.Store
 	if p.Config.NeedsStore() {
-		store, err := s3store.Open(ctx, p.S3, log)
-		if err != nil {
+		if store, err = s3store.Open(ctx, p.S3, log); err != nil {
 			return err
 		}
 		defer func() { _ = store.Close() }()
@@ -42,5 +53,9 @@ func (p *program) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := tel.Installation(conn, layout, store); err != nil {
+		return err
+	}
+	tel.Health.Add("accesslog", consumer.Checks())
 	return consumer.Run(ctx)
 }

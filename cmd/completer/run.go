@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/tapedeck-io/tapedeck/internal/completer"
+	"github.com/tapedeck-io/tapedeck/internal/telemetry"
 	"github.com/tapedeck-io/tapedeck/internal/version"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
@@ -17,11 +18,18 @@ import (
 func (r *program) Run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	var handler slog.Handler = slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: r.LogLevel})
-	if r.LogFormat == "json" {
-		handler = slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: r.LogLevel})
+	log := r.Log.Logger(os.Stderr)
+	if r.Health {
+		if asked, err := r.Telemetry.Alive(ctx); asked {
+			return err
+		}
+		r.Telemetry.MetricsAddr = telemetry.Off
 	}
-	log := slog.New(handler)
+	tel, err := telemetry.Start(ctx, "completer", r.Telemetry, log)
+	if err != nil {
+		return err
+	}
+	defer tel.Stop()
 	conn, err := bus.Connect(ctx, r.Bus, log)
 	if err != nil {
 		return err
@@ -42,10 +50,14 @@ func (r *program) Run() error {
 	if err := checkStore(ctx, store, log); err != nil {
 		return err
 	}
-	c, err := completer.New(r.Completer, completer.Deps{Conn: conn, Layout: layout, Store: store, Bucket: r.S3.Bucket, Log: log})
+	c, err := completer.New(r.Completer, completer.Deps{Conn: conn, Layout: layout, Store: store, Bucket: r.S3.Bucket, Log: log, Meter: tel.Meter})
 	if err != nil {
 		return err
 	}
+	if err := tel.Installation(conn, layout, store); err != nil {
+		return err
+	}
+	tel.Health.Add("completer", c.Checks())
 	log.Info("completer started", "version", version.String(), "bucket", r.S3.Bucket, "partitions", layout.Partitions)
 	return c.Run(ctx)
 }

@@ -4,12 +4,12 @@ package main
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/tapedeck-io/tapedeck/internal/slicer"
+	"github.com/tapedeck-io/tapedeck/internal/telemetry"
 	"github.com/tapedeck-io/tapedeck/internal/version"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
@@ -21,18 +21,18 @@ share the partitions among them.
 Exit status: 0 stopped by a signal, 1 could not start or go on, 2 wrong usage.`
 
 type program struct {
-	Bus       bus.Options      `embed:"" group:"NATS"`
-	S3        s3store.Options  `embed:"" group:"S3"`
-	Slicer    slicer.Config    `embed:"" group:"Slicer"`
-	LogLevel  slog.Level       `default:"info" env:"TAPEDECK_LOG_LEVEL" help:"What to log: debug, info, warn or error."`
-	LogFormat string           `default:"text" enum:"text,json" env:"TAPEDECK_LOG_FORMAT" help:"How: text or json."`
-	Health    bool             `help:"Only ask whether bus and bucket answer; status 1 if not."`
-	Version   kong.VersionFlag `help:"Print the version and end."`
+	Bus       bus.Options          `embed:"" group:"NATS"`
+	S3        s3store.Options      `embed:"" group:"S3"`
+	Slicer    slicer.Config        `embed:"" group:"Slicer"`
+	Telemetry telemetry.Options    `embed:"" group:"Watching"`
+	Log       telemetry.LogOptions `embed:"" group:"Watching"`
+	Health    bool                 `help:"Only ask whether work gets through: of the process that listens on metrics-addr if there is one, else whether bus and bucket answer. Status 1 if not, and a line says why."`
+	Version   kong.VersionFlag     `help:"Print the version and end."`
 }
 
 // Validate is called by kong: what is wrong here is wrong usage.
 func (r *program) Validate() error {
-	return errors.Join(r.Bus.Validate(), r.S3.Validate(), r.Slicer.Validate())
+	return errors.Join(r.Bus.Validate(), r.S3.Validate(), r.Telemetry.Validate(), r.Slicer.Validate())
 }
 
 func main() {

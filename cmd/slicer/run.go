@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"go.opentelemetry.io/otel"
-
 	"github.com/tapedeck-io/tapedeck/internal/slicer"
+	"github.com/tapedeck-io/tapedeck/internal/telemetry"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
 )
@@ -18,11 +16,18 @@ import (
 func (r *program) Run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	opt := &slog.HandlerOptions{Level: r.LogLevel}
-	log := slog.New(slog.NewTextHandler(os.Stderr, opt))
-	if r.LogFormat == "json" {
-		log = slog.New(slog.NewJSONHandler(os.Stderr, opt))
+	log := r.Log.Logger(os.Stderr)
+	if r.Health {
+		if asked, err := r.Telemetry.Alive(ctx); asked {
+			return err
+		}
+		r.Telemetry.MetricsAddr = telemetry.Off
 	}
+	tel, err := telemetry.Start(ctx, "slicer", r.Telemetry, log)
+	if err != nil {
+		return err
+	}
+	defer tel.Stop()
 	conn, err := bus.Connect(ctx, r.Bus, log)
 	if err != nil {
 		return err
@@ -40,9 +45,13 @@ func (r *program) Run() error {
 	if r.Health {
 		return store.CheckBucket(ctx)
 	}
-	s, err := slicer.New(r.Slicer, slicer.Deps{Conn: conn, Layout: layout, Store: store, Log: log, Meter: otel.Meter("tapedeck")})
+	s, err := slicer.New(r.Slicer, slicer.Deps{Conn: conn, Layout: layout, Store: store, Log: log, Meter: tel.Meter})
 	if err != nil {
 		return err
 	}
+	if err := tel.Installation(conn, layout, store); err != nil {
+		return err
+	}
+	tel.Health.Add("slicer", s.Checks())
 	return s.Run(ctx)
 }

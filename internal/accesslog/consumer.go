@@ -7,6 +7,9 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
+
+	"github.com/tapedeck-io/tapedeck/internal/health"
 )
 
 // A Consumer delivers to sinks. Make one with New.
@@ -64,6 +67,7 @@ func (c *Consumer) addLanes() error {
 		}
 		c.sinks[s.Name] = sink
 		c.lanes = append(c.lanes, newLane(s, c))
+		c.metrics.zero(s.Name)
 	}
 	return errors.Join(errs...)
 }
@@ -100,4 +104,27 @@ func (c *Consumer) run(ctx, hard context.Context) error {
 		c.deps.Log.Warn("a sink is still at work", "err", closeErr)
 	}
 	return nil
+}
+
+// stuckAfter is how long nothing may have worked before that is a problem: a server
+// that is started again takes less.
+const stuckAfter = time.Minute
+
+// Checks say whether work gets through.
+//
+//	nats           the bus is connected
+//	lane.SINK      the sink's records are read, or another process has the sink
+//	delivery.SINK  of the batches that were tried lately one was taken
+func (c *Consumer) Checks() health.Checks {
+	checks := health.Checks{"nats": func(context.Context) error {
+		if nc := c.deps.Conn.NATS(); !nc.IsConnected() {
+			return fmt.Errorf("not connected: %s", nc.Status())
+		}
+		return nil
+	}}
+	for _, l := range c.lanes {
+		checks["lane."+l.cfg.Name] = func(context.Context) error { return l.working.Problem(stuckAfter) }
+		checks["delivery."+l.cfg.Name] = func(context.Context) error { return l.sending.Problem(stuckAfter) }
+	}
+	return checks
 }

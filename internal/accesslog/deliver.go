@@ -125,6 +125,12 @@ func (l *lane) countAttempts(next message.HandlerFunc) message.HandlerFunc {
 	return func(m *message.Message) ([]*message.Message, error) {
 		out, err := next(m)
 		l.metrics.tried(m.Context(), l.cfg.Name, err)
+		switch {
+		case err == nil || errors.Is(err, ErrRefused): // an answer, and the batch is kept aside
+			l.sending.Saw(nil)
+		case m.Context().Err() == nil:
+			l.sending.Saw(err)
+		}
 		return out, err
 	}
 }

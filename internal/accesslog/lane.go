@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/tapedeck-io/tapedeck/internal/health"
 	"github.com/tapedeck-io/tapedeck/pkg/accesslog"
 )
 
@@ -23,6 +24,8 @@ type lane struct {
 	poison  *poisonStore
 	metrics *metrics
 	log     *slog.Logger
+
+	sending, working health.Pulse // of tries of batches; of shifts
 
 	newBuilder func() builder
 	flush      time.Duration
@@ -62,6 +65,7 @@ func (l *lane) run(ctx, hard context.Context) {
 		case err == nil || hard.Err() != nil:
 			return
 		case errors.Is(err, errFenced):
+			l.working.Saw(nil)
 			l.log.Info("another process has the sink; standing by")
 			l.standBy(ctx)
 			wait = l.conf.RetryMin
@@ -69,6 +73,7 @@ func (l *lane) run(ctx, hard context.Context) {
 		case time.Since(start) > l.conf.RetryMax:
 			wait = l.conf.RetryMin
 		}
+		l.working.Saw(err)
 		l.log.Error("lane interrupted", "err", err, "again_in", wait)
 		sleep(ctx, wait)
 	}
@@ -107,6 +112,7 @@ func (l *lane) shift(ctx, hard context.Context) error {
 		}
 		return err
 	}
+	l.working.Saw(nil)
 	reading, stopReading := context.WithCancel(hard)
 	s.wg.Go(func() { s.read(reading) })
 	return s.loop(ctx, hard, stopReading)

@@ -49,6 +49,23 @@ func newMetrics(m metric.Meter) (*metrics, error) {
 	return out, nil
 }
 
+// zero has what is counted for a sink there before anything is.
+func (m *metrics) zero(sink string) {
+	ctx, at := context.Background(), sinkLabel(sink)
+	for _, r := range []string{"ok", "kept_aside"} {
+		m.batches.Add(ctx, 0, metric.WithAttributes(at, attribute.String("result", r)))
+	}
+	for _, r := range []string{"ok", "refused", "retry"} {
+		m.attempts.Add(ctx, 0, metric.WithAttributes(at, attribute.String("result", r)))
+	}
+	for _, what := range []string{"message", "batch"} {
+		m.poison.Add(ctx, 0, metric.WithAttributes(attribute.String("what", what)))
+	}
+	m.records.Add(ctx, 0, metric.WithAttributes(at))
+	m.expired.Add(ctx, 0, metric.WithAttributes(at))
+	m.lag.Record(ctx, 0, metric.WithAttributes(at))
+}
+
 func sinkLabel(name string) attribute.KeyValue { return attribute.String("sink", name) }
 
 func (m *metrics) tried(ctx context.Context, sink string, err error) {

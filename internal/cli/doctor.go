@@ -90,20 +90,12 @@ func (c *doctorCommand) bus(ctx context.Context, e *examination, log *slog.Logge
 	if c.Quick {
 		return
 	}
-	for _, name := range streamNames(layout) {
+	for _, name := range layout.Streams() {
 		c.stream(ctx, e, conn, name)
 	}
 	for p := range layout.Partitions {
 		c.partition(ctx, e, conn, p)
 	}
-}
-
-func streamNames(l bus.Layout) []string {
-	names := []string{bus.StreamUploads, bus.StreamAccess, bus.StreamAudit, bus.StreamNotify}
-	for p := range l.Partitions {
-		names = append(names, bus.EventStream(p))
-	}
-	return names
 }
 
 // nearlyFull is the share of a stream's room from which on it is worth a word:

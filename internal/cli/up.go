@@ -17,6 +17,8 @@ type upCommand struct {
 	S3Port   int    `name:"s3-port" help:"Port of the S3 gateway on 127.0.0.1. 0: as last time, else 9000 if it is free, else any." env:"TAPEDECK_S3_PORT"`
 	NoSync   bool   `help:"Acknowledge events before they are on disk: faster, and a power cut loses the last minutes."`
 
+	MetricsAddr string `name:"metrics-addr" default:"auto" env:"TAPEDECK_METRICS_ADDR" placeholder:"HOST:PORT" help:"Where to answer /metrics (Prometheus), /healthz and /readyz of everything that runs here: HOST:PORT, off, or auto (127.0.0.1, port 9464 if it is free, else any)."`
+
 	AccessSinks []accesslog.SinkConfig `name:"access-sink" sep:";" env:"TAPEDECK_ACCESSLOG_SINKS" placeholder:"KIND,KEY=VALUE..." help:"Where access records go, and webhooks for what becomes of recordings; as for accesslog --sink. By default s3 and parquet: objects under access/ in the bucket."`
 
 	Layout bus.Layout `embed:"" group:"Streams (fixed when the directory is first used)"`
@@ -24,7 +26,7 @@ type upCommand struct {
 
 // Run runs the installation until ctx is done.
 func (c *upCommand) Run(ctx context.Context, s Streams, log *slog.Logger) error {
-	cfg := stack.Config{Dir: c.Dir, NATSPort: c.NATSPort, S3Port: c.S3Port, NoSync: c.NoSync, Layout: c.Layout, Log: log}
+	cfg := stack.Config{Dir: c.Dir, NATSPort: c.NATSPort, S3Port: c.S3Port, NoSync: c.NoSync, Layout: c.Layout, MetricsAddr: c.MetricsAddr, Log: log}
 	if len(c.AccessSinks) > 0 {
 		access := accesslog.DefaultConfig()
 		access.Sinks = c.AccessSinks
@@ -41,15 +43,19 @@ func (c *upCommand) ready(s Streams, i stack.Info) {
 	if i.Dir != defaultDir() {
 		dir = " --dir " + i.Dir
 	}
+	metrics := ""
+	if i.Metrics != "" {
+		metrics = "\n  watch http://" + i.Metrics + "   /metrics, /healthz, /readyz"
+	}
 	fmt.Fprintf(s.Out, `tapedeck is up: %s
   bus   %s   %d partition(s), every event synced to disk before it is acknowledged: %t
   S3    %s/%s
-  disk  %s free in %s
+  disk  %s free in %s%s
 
 In another terminal:
   tapedeck record%s -- bash      record a shell
   tapedeck ls%s                  see it, live and when it is finished
 Ctrl-C stops everything; what was recorded stays.
 `, i.Started.Format(time.RFC3339), i.NATS.URL[0], i.Layout.Partitions, !c.NoSync,
-		i.S3.Endpoint, i.S3.Bucket, bytesText(i.Free), i.Dir, dir, dir)
+		i.S3.Endpoint, i.S3.Bucket, bytesText(i.Free), i.Dir, metrics, dir, dir)
 }

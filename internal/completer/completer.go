@@ -38,6 +38,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/tapedeck-io/tapedeck/internal/failpoint"
+	"github.com/tapedeck-io/tapedeck/internal/health"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 )
 
@@ -103,6 +104,8 @@ type Completer struct {
 	metrics *metrics
 
 	slots *semaphore.Weighted // one a session at work
+
+	consuming, looked, tries health.Pulse // of the consumer, of looks through the log, of sessions
 
 	// fault stands around each write to the bus when tests want it refused, or
 	// done and its reply lost; nil otherwise.

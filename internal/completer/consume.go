@@ -34,6 +34,7 @@ func (c *Completer) consume(ctx, work context.Context) {
 		if time.Since(start) > time.Minute {
 			wait = retryFirst
 		}
+		c.consuming.Saw(err)
 		c.log.Warn("consumer of the upload log interrupted", "err", err, "again_in", wait)
 		sleep(ctx, wait)
 	}
@@ -62,10 +63,14 @@ func (c *Completer) consumeOnce(ctx, work context.Context, wg *sync.WaitGroup) e
 	}
 	defer it.Stop()
 	defer context.AfterFunc(ctx, it.Stop)()
+	c.consuming.Saw(nil)
 	for {
 		m, err := it.Next() // blocks; Stop ends it
 		if err != nil {
 			return fmt.Errorf("consume %s: %w", bus.StreamUploads, err)
+		}
+		if meta, err := m.Metadata(); err == nil {
+			c.metrics.unread.Record(ctx, int64(meta.NumPending))
 		}
 		if m.Headers().Get(bus.HeaderKind) != bus.KindEnded {
 			// Steps before are the slicer's. Those after are taken by whoever
@@ -154,8 +159,12 @@ func (c *Completer) try(ctx context.Context, p int, sid string) error {
 		result = resultAlarm
 		c.log.Error("session cannot be completed and needs a person", "session", sid, "partition", p, "err", err)
 	case err != nil:
+		c.tries.Saw(unlessDone(ctx, err))
 		result = resultRetry
 		c.log.Warn("session not completed yet", "session", sid, "partition", p, "err", err)
+	}
+	if err == nil {
+		c.tries.Saw(nil)
 	}
 	c.metrics.tried(ctx, result, time.Since(start))
 	return err

@@ -24,6 +24,9 @@ type metrics struct {
 	working  metric.Int64UpDownCounter
 	orphans  metric.Int64Counter
 	anew     metric.Int64Counter
+	overdue  metric.Int64Gauge
+	waited   metric.Float64Gauge
+	unread   metric.Int64Gauge
 }
 
 func newMetrics(m metric.Meter) (*metrics, error) {
@@ -31,7 +34,7 @@ func newMetrics(m metric.Meter) (*metrics, error) {
 		m = noop.NewMeterProvider().Meter("")
 	}
 	out := &metrics{}
-	var errs [5]error
+	var errs [8]error
 	out.sessions, errs[0] = m.Int64Counter("tapedeck_completer_sessions_total",
 		metric.WithDescription("Tries of sessions that ended, by result: done, lost, retry, alarm."))
 	out.seconds, errs[1] = m.Float64Histogram("tapedeck_completer_seconds", metric.WithUnit("s"),
@@ -42,12 +45,33 @@ func newMetrics(m metric.Meter) (*metrics, error) {
 		metric.WithDescription("Uploads aborted because no log knew them."))
 	out.anew, errs[4] = m.Int64Counter("tapedeck_completer_uploaded_anew_total",
 		metric.WithDescription("Recordings uploaded anew from the bus because the store had lost their upload."))
+	out.overdue, errs[5] = m.Int64Gauge("tapedeck_completer_overdue_sessions",
+		metric.WithDescription("Sessions that ended and were not finished when the log was looked through last."))
+	out.waited, errs[6] = m.Float64Gauge("tapedeck_completer_overdue_seconds", metric.WithUnit("s"),
+		metric.WithDescription("How long the one of them that has waited longest had waited then."))
+	out.unread, errs[7] = m.Int64Gauge("tapedeck_completer_unread_records",
+		metric.WithDescription("Records of upload logs that the completers had not read when one was read last."))
 	for _, err := range errs {
 		if err != nil {
 			return nil, fmt.Errorf("create metrics: %w", err)
 		}
 	}
+	out.zero()
 	return out, nil
+}
+
+// zero has everything there before it counts anything.
+func (m *metrics) zero() {
+	ctx := context.Background()
+	for _, result := range []string{resultDone, resultLost, resultRetry, resultAlarm} {
+		m.sessions.Add(ctx, 0, metric.WithAttributes(attribute.String("result", result)))
+	}
+	m.working.Add(ctx, 0)
+	m.orphans.Add(ctx, 0)
+	m.anew.Add(ctx, 0)
+	m.overdue.Record(ctx, 0)
+	m.waited.Record(ctx, 0)
+	m.unread.Record(ctx, 0)
 }
 
 func (m *metrics) tried(ctx context.Context, result string, took time.Duration) {

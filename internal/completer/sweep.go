@@ -26,6 +26,8 @@ func (c *Completer) sweep(ctx, work context.Context) {
 	if err != nil && ctx.Err() == nil {
 		c.log.Warn("look through the upload log interrupted", "err", err)
 	}
+	c.looked.Saw(unlessDone(ctx, err))
+	c.noteOverdue(ctx, due)
 	if len(due) > 0 {
 		c.log.Info("sessions found that ended and are not finished", "sessions", len(due))
 	}
@@ -44,6 +46,15 @@ func (c *Completer) sweep(ctx, work context.Context) {
 			_ = c.try(work, h.Partition, h.SID) // logged and counted there; the next sweep tries again
 		})
 	}
+}
+
+func (c *Completer) noteOverdue(ctx context.Context, due []uploadlog.Head) {
+	var waited time.Duration
+	for _, h := range due {
+		waited = max(waited, time.Since(h.Time))
+	}
+	c.metrics.overdue.Record(ctx, int64(len(due)))
+	c.metrics.waited.Record(ctx, waited.Seconds())
 }
 
 // unfinished says whether there is something left to do after this record.

@@ -22,12 +22,12 @@ func (b *budget) over() bool { return b.used.Load() > b.limit }
 // near says whether more than four fifths would be used once soon is freed.
 func (b *budget) near(soon int64) bool { return b.used.Load()-soon > b.limit/5*4 }
 
-// health is whether the store answers.
-type health struct {
+// storeHealth is whether the store answers.
+type storeHealth struct {
 	good, bad atomic.Int64 // Unix nanoseconds of the newest answer and the newest failure
 }
 
-func (h *health) saw(ok bool, now time.Time) {
+func (h *storeHealth) saw(ok bool, now time.Time) {
 	if ok {
 		h.good.Store(now.UnixNano())
 	} else {
@@ -36,7 +36,7 @@ func (h *health) saw(ok bool, now time.Time) {
 }
 
 // down says whether the store has failed lately and not answered since.
-func (h *health) down(now time.Time) bool {
+func (h *storeHealth) down(now time.Time) bool {
 	good, bad := h.good.Load(), h.bad.Load()
 	return bad > good && now.UnixNano()-bad < int64(time.Minute)
 }

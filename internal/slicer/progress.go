@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tapedeck-io/tapedeck/internal/health"
 )
 
 // A progress is how far one claimed partition has come. Its actor writes it, and
@@ -163,8 +165,8 @@ const (
 //	s3      the last call to the store succeeded, or none failed lately
 //	leases  every partition that falls to this slicer is held
 //	cursor  where there is a lag, messages are read and the cursor follows
-func (s *Slicer) Checks() map[string]func(context.Context) error {
-	return map[string]func(context.Context) error{
+func (s *Slicer) Checks() health.Checks {
+	return health.Checks{
 		"nats": func(context.Context) error {
 			if nc := s.deps.Conn.NATS(); !nc.IsConnected() {
 				return fmt.Errorf("not connected: %s", nc.Status())
@@ -216,7 +218,7 @@ func (s *Slicer) stuck(now time.Time, st *standing) error {
 }
 
 // problem says that the store does not answer.
-func (h *health) problem(now time.Time) error {
+func (h *storeHealth) problem(now time.Time) error {
 	if !h.down(now) {
 		return nil
 	}

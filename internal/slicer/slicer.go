@@ -36,7 +36,7 @@ type shared struct {
 
 	mem, kept         budget        // bytes in memory; bytes of checkpoints on the bus
 	slots, smallSlots chan struct{} // parts on their way; other calls to the store
-	store3            health
+	store3            storeHealth
 	claims            claims
 	room              room
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/tapedeck-io/tapedeck/internal/accesslog"
 	"github.com/tapedeck-io/tapedeck/internal/completer"
 	"github.com/tapedeck-io/tapedeck/internal/slicer"
+	"github.com/tapedeck-io/tapedeck/internal/telemetry"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
 )
@@ -46,6 +47,10 @@ type Config struct {
 	Completer *completer.Config // nil: the defaults
 	AccessLog *accesslog.Config // nil: the defaults, with S3 as JSON and as Parquet for sinks
 
+	// MetricsAddr is where /metrics, /healthz and /readyz of everything are
+	// answered, as HOST:PORT; empty: nowhere.
+	MetricsAddr string
+
 	Log *slog.Logger // nil: nothing is logged
 }
 
@@ -66,7 +71,7 @@ func (c Config) Validate() error {
 	if c.NATSPort != 0 && c.NATSPort == c.S3Port {
 		errs = append(errs, fmt.Errorf("nats port and s3 port: both are %d", c.S3Port))
 	}
-	errs = append(errs, c.Layout.Validate())
+	errs = append(errs, c.Layout.Validate(), telemetry.Options{MetricsAddr: c.MetricsAddr}.Validate())
 	if c.Slicer != nil {
 		errs = append(errs, c.Slicer.Validate())
 	}
@@ -87,5 +92,6 @@ type Info struct {
 	NATS    bus.Options     // as a client wants them
 	S3      s3store.Options // as a client wants them
 	Layout  bus.Layout      // in full
+	Metrics string          // where metrics and health are answered, HOST:PORT; empty: nowhere
 	Free    int64           // bytes free in the data directory's file system
 }

@@ -25,6 +25,7 @@ type Connect struct {
 	V       int       `json:"v"`
 	PID     int       `json:"pid"`
 	Started time.Time `json:"started"`
+	Metrics string    `json:"metrics,omitempty"` // HOST:PORT of /metrics and /healthz
 	NATS    struct {
 		URL      string `json:"url"`
 		User     string `json:"user"`
@@ -79,7 +80,7 @@ func (c Connect) Store() s3store.Options {
 }
 
 func connectOf(i Info) Connect {
-	c := Connect{V: connectVersion, PID: i.PID, Started: i.Started}
+	c := Connect{V: connectVersion, PID: i.PID, Started: i.Started, Metrics: i.Metrics}
 	c.NATS.URL, c.NATS.User, c.NATS.Password = i.NATS.URL[0], i.NATS.User, string(i.NATS.Password)
 	c.S3.Endpoint, c.S3.Region, c.S3.Bucket = i.S3.Endpoint, i.S3.Region, i.S3.Bucket
 	c.S3.AccessKey, c.S3.SecretKey, c.S3.SyncDir = i.S3.AccessKey, i.S3.SecretKey, i.S3.SyncDir

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tapedeck-io/tapedeck/internal/embed"
+	"github.com/tapedeck-io/tapedeck/internal/telemetry"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
 )
@@ -59,6 +60,7 @@ type running struct {
 	conn  *bus.Conn
 	s3    *embed.S3
 	store *s3store.Store
+	tel   *telemetry.Telemetry
 }
 
 func (s *running) startServers(ctx context.Context) error {
@@ -70,10 +72,17 @@ func (s *running) startServers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.tel, err = telemetry.Start(ctx, "tapedeck", telemetry.Options{MetricsAddr: s.cfg.MetricsAddr}, s.cfg.Log); err != nil {
+		return err
+	}
+	s.info.Metrics = s.tel.Addr()
 	if err := s.startBus(ctx, in); err != nil {
 		return err
 	}
 	if err := s.startStore(ctx, in); err != nil {
+		return err
+	}
+	if err := s.tel.Installation(s.conn, s.info.Layout, s.store); err != nil {
 		return err
 	}
 	return s.lock.say(holder{PID: s.info.PID, Started: s.info.Started, NATSPort: in.NATSPort, S3Port: in.S3Port})
@@ -142,6 +151,9 @@ func (s *running) startStore(ctx context.Context, in installation) error {
 
 // stopServers stops what runs, in reverse.
 func (s *running) stopServers() {
+	if s.tel != nil {
+		s.tel.Stop()
+	}
 	if s.store != nil {
 		_ = s.store.Close()
 	}

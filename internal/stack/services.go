@@ -29,12 +29,14 @@ func (s *running) services() ([]service, error) {
 	}
 	slices, err := slicer.New(sc, slicer.Deps{
 		Conn: s.conn, Layout: s.info.Layout, Store: s.store, Log: s.cfg.Log.With("service", "slicer"),
+		Meter: s.tel.Meter,
 	})
 	if err != nil {
 		return nil, err
 	}
 	completes, err := completer.New(cc, completer.Deps{
 		Conn: s.conn, Layout: s.info.Layout, Store: s.store, Bucket: Bucket, Log: s.cfg.Log.With("service", "completer"),
+		Meter: s.tel.Meter,
 	})
 	if err != nil {
 		return nil, err
@@ -46,10 +48,14 @@ func (s *running) services() ([]service, error) {
 	}
 	access, err := accesslog.New(ac, accesslog.Deps{
 		Conn: s.conn, Layout: s.info.Layout, Store: s.store, Log: s.cfg.Log.With("service", "accesslog"),
+		Meter: s.tel.Meter,
 	})
 	if err != nil {
 		return nil, err
 	}
+	s.tel.Health.Add("slicer", slices.Checks())
+	s.tel.Health.Add("completer", completes.Checks())
+	s.tel.Health.Add("accesslog", access.Checks())
 	return []service{
 		{"slicer", slices.Run},
 		{"completer", completes.Run},

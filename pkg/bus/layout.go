@@ -46,6 +46,15 @@ var DefaultLayout = Layout{
 	NotifyMaxAge:    7 * 24 * time.Hour,
 }
 
+// Streams are the names of all streams of the installation.
+func (l Layout) Streams() []string {
+	names := []string{StreamUploads, StreamAccess, StreamAudit, StreamNotify}
+	for p := range l.Partitions {
+		names = append(names, EventStream(p))
+	}
+	return names
+}
+
 // Validate says everything that is wrong with the layout at once.
 func (l Layout) Validate() error {
 	var errs []error

@@ -1,0 +1,42 @@
+package completer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tapedeck-io/tapedeck/internal/health"
+)
+
+// stuckAfter is how long nothing may have worked before that is a problem: a server
+// that is started again takes less.
+const stuckAfter = 30 * time.Second
+
+// Checks say whether work gets through.
+//
+//	nats      the bus is connected
+//	consumer  ended sessions are told of
+//	log       the upload log can be looked through
+//	sessions  of those that were tried lately one came through; one that needs a
+//	          person is not counted, since it holds up no other
+func (c *Completer) Checks() health.Checks {
+	return health.Checks{
+		"nats": func(context.Context) error {
+			if nc := c.conn.NATS(); !nc.IsConnected() {
+				return fmt.Errorf("not connected: %s", nc.Status())
+			}
+			return nil
+		},
+		"consumer": func(context.Context) error { return c.consuming.Problem(stuckAfter) },
+		"log":      func(context.Context) error { return c.looked.Problem(stuckAfter) },
+		"sessions": func(context.Context) error { return c.tries.Problem(stuckAfter) },
+	}
+}
+
+// unlessDone leaves out what failed because the completer is told to stop.
+func unlessDone(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}

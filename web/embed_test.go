@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"io/fs"
+	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -44,5 +45,16 @@ func TestIndexLoadsOnlyWhatIsEmbedded(t *testing.T) {
 		if strings.Contains(string(index), bad) {
 			t.Errorf("index.html has %q", bad)
 		}
+	}
+}
+
+// The page's own tests: how it reads ahead, jumps, follows, and reads messages.
+func TestPage(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "node", "test.mjs").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v; it needs Node 18 and web/node_modules, which `make web` fills\n%s", err, out)
+	}
+	if !strings.Contains(string(out), "# fail 0") {
+		t.Fatalf("no summary without failures:\n%s", out)
 	}
 }

@@ -96,7 +96,9 @@ export async function events(sid: string, fromIndex: number, limit: number, sign
     { signal },
   );
   const all: EventLine[] = [];
-  for await (const batch of lines<EventLine>(response)) all.push(...batch);
+  for await (const batch of lines<EventLine | { error: string }>(response)) {
+    for (const line of batch) if ('event' in line) all.push(line); // a damaged recording ends with an error
+  }
   return all;
 }
 

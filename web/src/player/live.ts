@@ -10,6 +10,8 @@ export interface LiveHandlers {
   items(items: (Output | DesktopItem)[]): void;
   event(line: EventLine): void;
   ended(): void;
+  /** Its recording cannot be read on. */
+  damaged(text: string): void;
   /** Connected, or not and why. */
   connection(problem: string | undefined): void;
 }
@@ -54,6 +56,10 @@ export function follow(sid: string, fromIndex: number, handlers: LiveHandlers): 
       handlers.event(line);
     });
     source.addEventListener('dropped', (e) => (dropped = reason(data(e))));
+    source.addEventListener('damaged', (e) => {
+      source.close();
+      handlers.damaged(reason(data(e)));
+    });
     source.addEventListener('end', () => {
       source.close();
       handlers.ended();
@@ -74,8 +80,8 @@ export function follow(sid: string, fromIndex: number, handlers: LiveHandlers): 
 
 function reason(data: string): string {
   try {
-    const value = JSON.parse(data) as { reason?: string } | string;
-    return typeof value === 'string' ? value : (value.reason ?? data);
+    const value = JSON.parse(data) as { reason?: string; error?: string } | string;
+    return typeof value === 'string' ? value : (value.reason ?? value.error ?? data);
   } catch {
     return data;
   }

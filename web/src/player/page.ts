@@ -8,7 +8,7 @@ import { helpDialog } from '../help';
 
 import { toast } from '../toast';
 import { visible } from '../text';
-import type { EventLine, SessionDetail, Timeline } from '../types';
+import type { EventLine, SessionDetail, TimedProblem, Timeline } from '../types';
 import { Controls, speeds } from './controls';
 import { DesktopSurface, desktopSource, type DesktopItem } from './desktop';
 import { Details } from './details';
@@ -80,7 +80,7 @@ export class PlayerPage {
     }
     const surface = new TerminalSurface(size, () => this.playhead);
     this.screen(surface);
-    return new Playhead(terminalSource(sid), surface, onChange);
+    return new Playhead(terminalSource(sid, (t, text) => this.damaged(t, text)), surface, onChange);
   }
 
   private screen(surface: Surface<never>): void {
@@ -127,9 +127,7 @@ export class PlayerPage {
     this.playhead.duration = Math.max(t.duration_ms, this.playhead.live ? this.playhead.duration : 0);
     this.playhead.idle = t.idle ?? [];
     this.playhead.keyframes = t.keyframes ?? [];
-    this.seekBar.setTimeline(t);
-    this.notices.setProblems(t.problems ?? []);
-    for (const problem of t.problems ?? []) this.events.addProblem(problem);
+    this.showProblems(t.problems ?? []);
     this.changed('time');
     this.changed('state');
   }
@@ -140,6 +138,7 @@ export class PlayerPage {
         items: (items) => (this.playhead as Playhead<Output | DesktopItem>).arrive(items),
         event: (line) => this.liveEvent(line),
         ended: () => void this.ended(),
+        damaged: (text) => this.damaged(this.playhead.duration, text),
         connection: (problem) => this.notices.fail(problem),
       }),
     );
@@ -151,6 +150,20 @@ export class PlayerPage {
     const type = String(line.event['event'] ?? '');
     const [marker] = keyMarkers([{ t_ms: line.t_ms, index: line.index, type }]);
     if (marker !== undefined) this.seekBar.addMarker(marker);
+  }
+
+  // Reading finds damage that no index may have known of.
+  private damaged(t_ms: number, text: string): void {
+    this.timeline.problems ??= [];
+    if (this.timeline.problems.some((p) => p.kind === 'corrupt' || p.kind === 'truncated')) return;
+    this.timeline.problems.push({ t_ms, kind: 'corrupt', text });
+    this.showProblems([...this.timeline.problems].slice(-1));
+  }
+
+  private showProblems(added: readonly TimedProblem[]): void {
+    this.seekBar.setTimeline(this.timeline);
+    this.notices.setProblems(this.timeline.problems ?? []);
+    for (const problem of added) this.events.addProblem(problem);
   }
 
   // The session is over: what is known of it now is more, and final.

@@ -5,7 +5,8 @@
 // costs the same wherever it goes. A live session is followed at its end; who
 // scrolls back plays what is stored, and catches up by playing or by `follow`.
 
-import type { Keyframe, Span } from '../types';
+import type { Span } from '../types';
+import { Ahead } from './ahead';
 import { skipGap, skipSpan } from './idle';
 import type { Item, Source, Surface } from './types';
 
@@ -36,11 +37,7 @@ export class Playhead<T extends Item> {
 
   /** Time and index of the newest item handed to the surface. */
   private drawn = { t: 0, index: -1 };
-  private buffer: T[] = [];
-  private held = 0;
-  /** Everything before this time and from the buffer on is in the buffer. */
-  private readTo = 0;
-  private complete = false;
+  private readonly ahead = new Ahead<T>();
   private filling = false;
   private stale = true; // the surface shows nothing of use
   private pending: T[] | undefined; // live items while it catches up
@@ -140,7 +137,7 @@ export class Playhead<T extends Item> {
     const newest = items.at(-1);
     if (newest === undefined) return;
     this.extend(newest.t);
-    this.complete = false;
+    this.ahead.complete = false;
     if (this.pending !== undefined) this.pending.push(...items);
     else if (this.following) {
       this.draw(items.filter((item) => item.index > this.drawn.index));
@@ -188,7 +185,7 @@ export class Playhead<T extends Item> {
   // Forward from here beats a keyframe if none lies between.
   private canGoForward(target: number): boolean {
     if (this.stale || target < this.drawn.t) return false;
-    if (target <= this.readTo) return true;
+    if (target <= this.ahead.readTo) return true;
     return !this.keyframes.some((k) => k.t_ms > this.drawn.t && k.t_ms <= target && k.index > this.drawn.index);
   }
 
@@ -196,28 +193,17 @@ export class Playhead<T extends Item> {
     const frame = await this.source.keyframe(target, signal);
     signal.throwIfAborted();
     this.stale = true;
-    this.show(frame);
+    this.drawn = { t: frame?.t_ms ?? 0, index: frame?.index ?? -1 };
+    this.ahead.restart(this.drawn.t);
     await this.surface.reset(frame);
     signal.throwIfAborted();
     this.stale = false;
   }
 
-  private show(frame: Keyframe | null): void {
-    this.drawn = { t: frame?.t_ms ?? 0, index: frame?.index ?? -1 };
-    this.clear();
-  }
-
-  private clear(): void {
-    this.buffer = [];
-    this.held = 0;
-    this.readTo = this.drawn.t;
-    this.complete = false;
-  }
-
   /** Draws everything up to target; the end of what there is, if it is undefined. */
   private async drawTo(target: number | undefined, signal: AbortSignal): Promise<void> {
-    this.drawBuffered(target ?? Infinity);
-    if (this.buffer.length > 0 || this.complete || (target !== undefined && this.readTo > target)) return;
+    this.draw(this.ahead.take(target ?? Infinity));
+    if (!this.ahead.empty || this.ahead.readTo > (target ?? Number.MAX_VALUE)) return;
     let batch: T[] = [];
     let size = 0;
     for await (const items of this.source.read(this.drawn.index + 1, target === undefined ? undefined : target + 1, signal)) {
@@ -225,8 +211,7 @@ export class Playhead<T extends Item> {
       for (const item of items) {
         if (target !== undefined && item.t > target) {
           this.draw(batch);
-          this.hold([item]);
-          this.readTo = Math.max(this.readTo, item.t);
+          this.ahead.push([item]);
           return;
         }
         batch.push(item);
@@ -241,35 +226,21 @@ export class Playhead<T extends Item> {
     }
     signal.throwIfAborted();
     this.draw(batch);
-    this.readTo = Math.max(this.readTo, target ?? this.drawn.t);
+    this.ahead.covers(target ?? this.drawn.t);
   }
 
-  private drawBuffered(to: number): void {
-    let n = 0;
-    while (n < this.buffer.length && (this.buffer[n] as T).t <= to) n++;
-    if (n > 0) this.draw(this.buffer.splice(0, n), true);
-  }
-
-  private draw(items: T[], held = false): void {
+  private draw(items: T[]): void {
     const newest = items.at(-1);
     if (newest === undefined) return;
-    if (held) this.held -= items.reduce((sum, item) => sum + item.size, 0);
     this.drawn = { t: Math.max(newest.t, this.drawn.t), index: newest.index };
     this.surface.apply(items.filter((item) => item.draws));
-  }
-
-  private hold(items: T[]): void {
-    for (const item of items) {
-      this.buffer.push(item);
-      this.held += item.size;
-    }
   }
 
   /** Reads ahead, if it is not reading and has little left. */
   private fill(): void {
     const ahead = aheadMS * Math.max(1, this.speed);
-    if (this.filling || this.complete || this.stale || this.following) return;
-    if (this.readTo > this.position + ahead / 2 || this.held > aheadBytes / 2) return;
+    if (this.filling || this.ahead.complete || this.stale || this.following) return;
+    if (this.ahead.readTo > this.position + ahead / 2 || this.ahead.held > aheadBytes / 2) return;
     this.filling = true;
     const { signal } = this.abort;
     // An idle stretch has nothing to hold: reading goes over it in one go.
@@ -283,16 +254,15 @@ export class Playhead<T extends Item> {
   }
 
   private async readAhead(to: number, signal: AbortSignal): Promise<void> {
-    const from = (this.buffer.at(-1)?.index ?? this.drawn.index) + 1;
+    const from = (this.ahead.last?.index ?? this.drawn.index) + 1;
     for await (const items of this.source.read(from, to, signal)) {
       if (signal.aborted) return;
-      this.hold(items);
-      this.readTo = Math.max(this.readTo, (items.at(-1) as T).t);
-      if (this.held > aheadBytes) return;
+      this.ahead.push(items);
+      if (this.ahead.held > aheadBytes) return;
     }
     if (signal.aborted) return;
-    this.readTo = Math.max(this.readTo, to);
-    if (to >= this.duration && !this.live) this.complete = true;
+    this.ahead.covers(to);
+    if (to > this.duration && !this.live) this.ahead.complete = true;
   }
 
   private schedule(): void {
@@ -323,17 +293,16 @@ export class Playhead<T extends Item> {
   private advance(by: number): void {
     let to = this.position + by;
     if (this.skipIdle) {
-      const next = this.buffer[0];
-      to = next === undefined ? skipSpan(to, this.idle) : skipGap(to, Math.max(this.drawn.t, 0), next.t);
+      const next = this.ahead.first;
+      to = next === undefined ? skipSpan(to, this.idle) : skipGap(to, this.drawn.t, next.t);
     }
-    const known = this.complete ? Infinity : this.readTo;
-    this.position = Math.min(to, this.duration, Math.max(known, this.position));
-    this.drawBuffered(this.position);
+    this.position = Math.min(to, this.duration, Math.max(this.ahead.readTo, this.position));
+    this.draw(this.ahead.take(this.position));
   }
 
   // The time of the first item that is not drawn yet.
   private async nextTime(signal: AbortSignal): Promise<number | undefined> {
-    const first = this.buffer.find((item) => item.draws);
+    const first = this.ahead.find((item) => item.draws);
     if (first !== undefined) return first.t;
     for await (const items of this.source.read(this.drawn.index + 1, undefined, signal)) {
       const item = items.find((i) => i.draws);

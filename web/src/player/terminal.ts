@@ -15,6 +15,9 @@ import type { Item, Source, Surface } from './types';
 
 type Line = [t: number, index: number, code: string, data: string];
 
+/** Told where a recording is damaged, so that it cannot be read on. */
+export type OnDamage = (t: number, text: string) => void;
+
 export interface Output extends Item {
   readonly code: string;
   readonly data: string;
@@ -24,13 +27,17 @@ export function outputItem([t, index, code, data]: Line): Output {
   return { t, index, code, data, draws: code === 'o' || code === 'r', size: data.length * 2 + 64 };
 }
 
-export function terminalSource(sid: string): Source<Output> {
+export function terminalSource(sid: string, onDamage: OnDamage): Source<Output> {
   return {
     keyframe: (ms, signal) => api.keyframe(sid, ms, signal),
     async *read(fromIndex, toMS, signal) {
       const params = { from_index: fromIndex, to_ms: toMS === undefined ? undefined : Math.ceil(toMS) };
       const response = await api.request(api.sessionPath(sid, `/output${api.query(params)}`), { signal });
-      for await (const batch of lines<Line>(response)) yield batch.map(outputItem);
+      for await (const batch of lines<Line>(response)) {
+        const damage = batch.find(([, , code]) => code === 'x');
+        if (damage !== undefined) onDamage(damage[0], damage[3]);
+        yield batch.filter(([, , code]) => code !== 'x').map(outputItem);
+      }
     },
   };
 }

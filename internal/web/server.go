@@ -1,0 +1,124 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/tapedeck-io/tapedeck/internal/recording"
+	"github.com/tapedeck-io/tapedeck/internal/web/sessions"
+	"github.com/tapedeck-io/tapedeck/internal/web/token"
+)
+
+// A Server serves the recordings of an installation. Make it with [New].
+type Server struct {
+	cfg    Config
+	lib    *recording.Library
+	index  *sessions.Index
+	tokens *token.File
+	log    *slog.Logger
+	public *url.URL // nil without one
+
+	reads    chan struct{} // holds one for each recording that is being read
+	access   *access
+	starts   starts
+	tapes    *tapes
+	catchUps chan struct{}   // holds one for each viewer that catches up
+	stop     context.Context // done when the server is to stop: live views end
+	stopped  context.CancelFunc
+}
+
+// New makes a Server that serves once [Server.Run] is called.
+func New(cfg Config, d Deps) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.orDefault()
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	if d.Tokens == nil && !cfg.NoAuth {
+		return nil, errors.New("serve: no tokens given")
+	}
+	s := &Server{cfg: cfg, lib: d.Library, index: d.Index, tokens: d.Tokens, log: d.Log, reads: make(chan struct{}, cfg.MaxReads)}
+	if cfg.PublicURL != "" {
+		u, err := url.Parse(cfg.PublicURL)
+		if err != nil {
+			return nil, fmt.Errorf("public url: %w", err)
+		}
+		s.public = u
+	}
+	s.access = newAccess(d.Library.Conn, d.Log)
+	s.stop, s.stopped = context.WithCancel(context.Background())
+	s.tapes = &tapes{lib: d.Library, log: d.Log, ctx: s.stop, all: map[string]*tape{}}
+	s.catchUps = make(chan struct{}, catchUps)
+	return s, nil
+}
+
+// Run listens and serves until ctx is done, and keeps the index meanwhile. It
+// calls ready, which may be nil, with the URL that browsers reach it by.
+func (s *Server) Run(ctx context.Context, ready func(url string)) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	if ready != nil {
+		ready(s.url(l.Addr()))
+	}
+	return s.serve(ctx, l)
+}
+
+func (s *Server) url(a net.Addr) string {
+	if s.public != nil {
+		return s.public.Scheme + "://" + s.public.Host + "/"
+	}
+	scheme := "http"
+	if s.cfg.TLSCert != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + a.String() + "/"
+}
+
+func (s *Server) serve(ctx context.Context, l net.Listener) error {
+	h := &http.Server{
+		Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	keeping, cancel := context.WithCancel(ctx)
+	var keeper sync.WaitGroup
+	keeper.Go(func() {
+		k := sessions.Keeper{Index: s.index, Library: s.lib, Every: 2 * time.Second, Log: s.log}
+		_ = k.Run(keeping) // it is nil
+	})
+	defer keeper.Wait()
+	defer cancel()
+	served := make(chan error, 1)
+	go func() {
+		if s.cfg.TLSCert != "" {
+			served <- h.ServeTLS(l, s.cfg.TLSCert, s.cfg.TLSKey)
+		} else {
+			served <- h.Serve(l)
+		}
+	}()
+	select {
+	case err := <-served:
+		s.stopped()
+		return fmt.Errorf("serve: %w", errors.Join(err, h.Close()))
+	case <-ctx.Done():
+	}
+	s.stopped() // live views end, and say so
+	ending, cancelEnd := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Drain)
+	defer cancelEnd()
+	if err := h.Shutdown(ending); err != nil {
+		_ = h.Close() // it is being given up: whoever watches sees the connection go
+	}
+	<-served
+	s.tapes.done.Wait()
+	return nil
+}

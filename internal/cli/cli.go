@@ -38,6 +38,9 @@ type commands struct {
 	Verify verifyCommand `cmd:"" help:"Check a recording against its manifest; the exit status says what is wrong."`
 	Replay replayCommand `cmd:"" help:"Rebuild a recording from the bus alone and compare it with the one in S3."`
 
+	Serve serveCommand `cmd:"" help:"Serve the page in the browser and its API, for an installation whose services run apart."`
+	Token tokenCommand `cmd:"" help:"Who may watch in the browser: make, list and take away tokens."`
+
 	Access accessCommand `cmd:"" help:"Access sessions of proxies and tunnels: list, receive, forward."`
 
 	Install    installCommand            `cmd:"" help:"Make the streams and the bucket of an installation whose services run apart."`

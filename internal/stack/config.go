@@ -21,6 +21,7 @@ const Bucket = "tapedeck"
 const (
 	DefaultNATSPort = 4222
 	DefaultS3Port   = 9000
+	DefaultWebPort  = 8470
 )
 
 // minFree is the least free space to start with: below it, streams and parts
@@ -32,10 +33,14 @@ const minFree = 256 << 20
 type Config struct {
 	Dir string // data directory; made if it is not there
 
-	// NATSPort and S3Port: 0 means as last time, or at first the default port
+	// NATSPort, S3Port and WebPort: 0 means as last time, or at first the default port
 	// if it is free, or else any. They are remembered in the directory.
 	NATSPort int
 	S3Port   int
+	WebPort  int
+
+	// NoAuth lets everybody on this machine watch every recording in the browser.
+	NoAuth bool
 
 	// NoSync lets the bus acknowledge events before they are on disk. Losing
 	// power then loses the last two minutes of them. For tests and demos.
@@ -63,13 +68,16 @@ func (c Config) Validate() error {
 	for _, p := range []struct {
 		name string
 		port int
-	}{{"nats port", c.NATSPort}, {"s3 port", c.S3Port}} {
+	}{{"nats port", c.NATSPort}, {"s3 port", c.S3Port}, {"web port", c.WebPort}} {
 		if p.port < 0 || p.port > 65535 {
 			errs = append(errs, fmt.Errorf("%s %d: not 0 to 65535", p.name, p.port))
 		}
 	}
 	if c.NATSPort != 0 && c.NATSPort == c.S3Port {
 		errs = append(errs, fmt.Errorf("nats port and s3 port: both are %d", c.S3Port))
+	}
+	if c.WebPort != 0 && (c.WebPort == c.S3Port || c.WebPort == c.NATSPort) {
+		errs = append(errs, fmt.Errorf("web port: %d is the bus's or the store's", c.WebPort))
 	}
 	errs = append(errs, c.Layout.Validate(), telemetry.Options{MetricsAddr: c.MetricsAddr}.Validate())
 	if c.Slicer != nil {
@@ -93,5 +101,13 @@ type Info struct {
 	S3      s3store.Options // as a client wants them
 	Layout  bus.Layout      // in full
 	Metrics string          // where metrics and health are answered, HOST:PORT; empty: nowhere
-	Free    int64           // bytes free in the data directory's file system
+	Web     WebInfo
+	Free    int64 // bytes free in the data directory's file system
+}
+
+// WebInfo says how to watch recordings in the browser.
+type WebInfo struct {
+	URL  string // of the page
+	Link string // the page with the token of `up`; empty with NoAuth
+	New  bool   // the token was made by this run
 }

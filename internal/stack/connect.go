@@ -39,6 +39,7 @@ type Connect struct {
 		SecretKey string `json:"secret_key"`
 		SyncDir   string `json:"sync_dir"` // what a writer syncs before anything counts as stored
 	} `json:"s3"`
+	Web string `json:"web,omitempty"` // URL of the page
 }
 
 func connectPath(dir string) string { return filepath.Join(dir, "connect.json") }
@@ -83,6 +84,7 @@ func connectOf(i Info) Connect {
 	c := Connect{V: connectVersion, PID: i.PID, Started: i.Started, Metrics: i.Metrics}
 	c.NATS.URL, c.NATS.User, c.NATS.Password = i.NATS.URL[0], i.NATS.User, string(i.NATS.Password)
 	c.S3.Endpoint, c.S3.Region, c.S3.Bucket = i.S3.Endpoint, i.S3.Region, i.S3.Bucket
+	c.Web = i.Web.URL
 	c.S3.AccessKey, c.S3.SecretKey, c.S3.SyncDir = i.S3.AccessKey, i.S3.SecretKey, i.S3.SyncDir
 	return c
 }

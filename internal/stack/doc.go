@@ -8,6 +8,7 @@
 //	connect.json       how to reach it; there while it runs
 //	nats/              JetStream's streams
 //	s3/buckets/        the recordings, as plain files
+//	web/               tokens of the page, and its list of sessions, which can be made again
 //
 // # Stops and crashes
 //

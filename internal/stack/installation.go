@@ -17,6 +17,7 @@ type installation struct {
 	V            int    `json:"v"`
 	NATSPort     int    `json:"nats_port"`
 	S3Port       int    `json:"s3_port"`
+	WebPort      int    `json:"web_port,omitempty"`
 	NATSUser     string `json:"nats_user"`
 	NATSPassword string `json:"nats_password"`
 	S3AccessKey  string `json:"s3_access_key"`

@@ -20,6 +20,7 @@ type holder struct {
 	Started  time.Time `json:"started"`
 	NATSPort int       `json:"nats_port,omitempty"`
 	S3Port   int       `json:"s3_port,omitempty"`
+	WebPort  int       `json:"web_port,omitempty"`
 }
 
 // A dirLock is held on a data directory. The kernel lets go of it when the

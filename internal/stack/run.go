@@ -13,6 +13,8 @@ import (
 
 	"github.com/tapedeck-io/tapedeck/internal/embed"
 	"github.com/tapedeck-io/tapedeck/internal/telemetry"
+	"github.com/tapedeck-io/tapedeck/internal/web"
+	"github.com/tapedeck-io/tapedeck/internal/web/sessions"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
 )
@@ -61,6 +63,10 @@ type running struct {
 	s3    *embed.S3
 	store *s3store.Store
 	tel   *telemetry.Telemetry
+
+	webPort int
+	web     *web.Server
+	index   *sessions.Index
 }
 
 func (s *running) startServers(ctx context.Context) error {
@@ -85,7 +91,7 @@ func (s *running) startServers(ctx context.Context) error {
 	if err := s.tel.Installation(s.conn, s.info.Layout, s.store); err != nil {
 		return err
 	}
-	return s.lock.say(holder{PID: s.info.PID, Started: s.info.Started, NATSPort: in.NATSPort, S3Port: in.S3Port})
+	return s.lock.say(holder{PID: s.info.PID, Started: s.info.Started, NATSPort: in.NATSPort, S3Port: in.S3Port, WebPort: in.WebPort})
 }
 
 // prepare checks the disk, and settles ports and credentials before anything
@@ -105,6 +111,10 @@ func (s *running) prepare() (installation, error) {
 	if in.S3Port, err = choosePort("S3", "--s3-port", s.cfg.S3Port, in.S3Port, DefaultS3Port); err != nil {
 		return in, err
 	}
+	if in.WebPort, err = choosePort("the page", "--web-port", s.cfg.WebPort, in.WebPort, DefaultWebPort); err != nil {
+		return in, err
+	}
+	s.webPort = in.WebPort
 	return in, writeJSON(installationPath(s.cfg.Dir), in)
 }
 
@@ -173,9 +183,14 @@ func (s *running) serve(ctx context.Context, ready func(Info)) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	services, err := s.services()
+	if err == nil {
+		err = s.openWeb(ctx)
+	}
 	if err != nil {
 		return err
 	}
+	services = append(services, service{"web", s.web.Run})
+	defer func() { _ = s.index.Close() }()
 	var wg sync.WaitGroup
 	for _, svc := range services {
 		wg.Go(func() {

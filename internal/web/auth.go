@@ -144,3 +144,6 @@ func meOf(t token.Token) me {
 func (s *Server) me(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, meOf(who(r.Context())))
 }
+
+// Link is the link that logs a browser in at the page at url.
+func Link(url, secret string) string { return url + "login?token=" + secret }

@@ -1,22 +1,37 @@
 package web
 
 import (
+	"io/fs"
 	"net/http"
 	"strings"
+
+	"github.com/tapedeck-io/tapedeck/web"
 )
 
-// fallback is shown where the page was not built.
-const fallback = `<!doctype html><html lang="en"><title>Tapedeck</title><h1>Tapedeck</h1><p>This program was built without its page. The API is at /api/v1.</p></html>
-`
-
-// page serves the page. Its files may be cached for ever but for the first, which
-// names them: / and the permalinks /s/SESSION are one page.
+// page serves the page. / and the permalinks /s/SESSION are one document; the files
+// that it names change their names when they change, and may be kept for ever.
 func (s *Server) page(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != "/" && !strings.HasPrefix(r.URL.Path, "/s/") {
-		http.NotFound(w, r)
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "The page can only be read.", http.StatusMethodNotAllowed)
 		return
 	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-cache")
-	_, _ = w.Write([]byte(fallback))
+	files, built := web.Files()
+	name := strings.TrimPrefix(r.URL.Path, "/")
+	switch {
+	case name == "" || strings.HasPrefix(name, "s/") || !built:
+		name = "index.html"
+		if !built {
+			name = web.Unbuilt
+		}
+		w.Header().Set("Cache-Control", "no-cache")
+	case strings.HasPrefix(name, "assets/"):
+		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	}
+	if info, err := fs.Stat(files, name); err != nil || info.IsDir() {
+		w.Header().Set("Cache-Control", "no-store")
+		http.Error(w, "There is nothing here.", http.StatusNotFound)
+		return
+	}
+	http.ServeFileFS(w, r, files, name)
 }

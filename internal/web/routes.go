@@ -50,7 +50,7 @@ func (s *Server) plain() map[string]http.Handler {
 		"GET " + api + "/sessions/{sid}/export":   one(s.export),
 		"POST " + api + "/sessions/{sid}/verify":  one(s.verify),
 		"GET /login":                              http.HandlerFunc(s.loginLink),
-		"GET /":                                   http.HandlerFunc(s.page),
+		"/":                                       http.HandlerFunc(s.page),
 	}
 }
 

@@ -28,6 +28,7 @@ type Server struct {
 	reads    chan struct{} // holds one for each recording that is being read
 	access   *access
 	starts   starts
+	listener net.Listener
 	tapes    *tapes
 	catchUps chan struct{}   // holds one for each viewer that catches up
 	stop     context.Context // done when the server is to stop: live views end
@@ -61,17 +62,24 @@ func New(cfg Config, d Deps) (*Server, error) {
 	return s, nil
 }
 
-// Run listens and serves until ctx is done, and keeps the index meanwhile. It
-// calls ready, which may be nil, with the URL that browsers reach it by.
-func (s *Server) Run(ctx context.Context, ready func(url string)) error {
+// Listen begins to listen and returns the URL that browsers reach the page by. What
+// comes is answered once [Server.Run] is called, which must follow, or [Server.Close].
+func (s *Server) Listen(ctx context.Context) (string, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Listen)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return "", fmt.Errorf("listen: %w", err)
 	}
-	if ready != nil {
-		ready(s.url(l.Addr()))
+	s.listener = l
+	return s.url(l.Addr()), nil
+}
+
+// Close lets go of what Listen took, if Run will not be called.
+func (s *Server) Close() error {
+	s.stopped()
+	if s.listener == nil {
+		return nil
 	}
-	return s.serve(ctx, l)
+	return s.listener.Close()
 }
 
 func (s *Server) url(a net.Addr) string {
@@ -85,7 +93,14 @@ func (s *Server) url(a net.Addr) string {
 	return scheme + "://" + a.String() + "/"
 }
 
-func (s *Server) serve(ctx context.Context, l net.Listener) error {
+// Run serves until ctx is done, and keeps the index meanwhile. It listens first if
+// that was not done.
+func (s *Server) Run(ctx context.Context) error {
+	if s.listener == nil {
+		if _, err := s.Listen(ctx); err != nil {
+			return err
+		}
+	}
 	h := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
@@ -99,6 +114,7 @@ func (s *Server) serve(ctx context.Context, l net.Listener) error {
 	defer keeper.Wait()
 	defer cancel()
 	served := make(chan error, 1)
+	l := s.listener
 	go func() {
 		if s.cfg.TLSCert != "" {
 			served <- h.ServeTLS(l, s.cfg.TLSCert, s.cfg.TLSKey)

@@ -44,3 +44,13 @@ func (k *Keeper) Sync(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Rebuild makes the index anew from the manifests and logs, and returns how many
+// sessions there are.
+func (k *Keeper) Rebuild(ctx context.Context) (int, error) {
+	if err := k.Sync(ctx); err != nil {
+		return 0, err
+	}
+	known, err := k.Index.known(ctx)
+	return len(known), err
+}

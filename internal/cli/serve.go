@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/tapedeck-io/tapedeck/internal/web"
+	"github.com/tapedeck-io/tapedeck/internal/web/sessions"
+	"github.com/tapedeck-io/tapedeck/internal/web/token"
+)
+
+type serveCommand struct {
+	web.Config
+	Tokens  string `type:"path" default:"${dir}/web/tokens.json" env:"TAPEDECK_WEB_TOKENS" placeholder:"FILE" help:"File with the tokens, as tapedeck token makes it."`
+	Index   string `type:"path" default:"${dir}/web/serve.db" env:"TAPEDECK_WEB_INDEX" placeholder:"FILE" help:"File that the list of sessions is kept in. It is derived: made if it is not there, and safe to remove."`
+	Rebuild bool   `help:"Make the list of sessions anew from the manifests and logs, and end. A server may go on meanwhile."`
+	target
+}
+
+// Help says how to begin.
+func (c *serveCommand) Help() string {
+	return `'tapedeck up' serves the page already; this is for installations whose services run apart.
+
+Make a token first: tapedeck token add NAME`
+}
+
+// Run serves the page and its API until ctx is done.
+func (c *serveCommand) Run(ctx context.Context, s Streams, log *slog.Logger) error {
+	if err := c.Validate(); err != nil {
+		return withStatus(exitUsage, err)
+	}
+	in, err := c.open(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	index, err := sessions.Open(ctx, c.Index)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = index.Close() }()
+	if c.Rebuild {
+		return c.rebuild(ctx, s, in, index, log)
+	}
+	tokens := token.Open(c.Tokens)
+	if have, err := tokens.List(); err != nil {
+		return err
+	} else if len(have) == 0 && !c.NoAuth {
+		return withStatus(exitUsage, fmt.Errorf("serve: there is no token in %s: make one with: tapedeck token add NAME", c.Tokens))
+	}
+	server, err := web.New(c.Config, web.Deps{Library: in.library(), Index: index, Tokens: tokens, Log: log})
+	if err != nil {
+		return err
+	}
+	url, err := server.Listen(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.Out, "serving %s\n", url)
+	return server.Run(ctx)
+}
+
+func (c *serveCommand) rebuild(ctx context.Context, s Streams, in *installation, index *sessions.Index, log *slog.Logger) error {
+	n, err := (&sessions.Keeper{Index: index, Library: in.library(), Log: log}).Rebuild(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.Out, "rebuilt %s: %d sessions\n", c.Index, n)
+	return nil
+}

@@ -48,7 +48,7 @@ func newMetrics(m metric.Meter) (*metrics, error) {
 	out.overdue, errs[5] = m.Int64Gauge("tapedeck_completer_overdue_sessions",
 		metric.WithDescription("Sessions that ended and were not finished when the log was looked through last."))
 	out.waited, errs[6] = m.Float64Gauge("tapedeck_completer_overdue_seconds", metric.WithUnit("s"),
-		metric.WithDescription("How long the one of them that has waited longest had waited then."))
+		metric.WithDescription("How long the overdue session that ended first had waited when the log was looked through last."))
 	out.unread, errs[7] = m.Int64Gauge("tapedeck_completer_unread_records",
 		metric.WithDescription("Records of upload logs that the completers had not read when one was read last."))
 	for _, err := range errs {

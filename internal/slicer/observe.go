@@ -26,7 +26,7 @@ func (s *Slicer) observe() (unregister func(), err error) {
 		return g
 	}
 	held := ints("held_bytes", "By", "Memory held by slices, parts and waiting messages.")
-	budget := ints("memory_budget_bytes", "By", "How much of it may be held.")
+	budget := ints("memory_budget_bytes", "By", "Memory that slices, parts and waiting messages may hold.")
 	kept := ints("checkpoint_kept_bytes", "By", "Bytes of checkpoints that lie on the bus.")
 	own := ints("partitions", "", "Partitions held.")
 	named := ints("partitions_assigned", "", "Partitions that fall to this slicer, held or not.")

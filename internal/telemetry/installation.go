@@ -53,7 +53,7 @@ func (t *Telemetry) Installation(conn *bus.Conn, l bus.Layout, store *s3store.St
 	up := x.gauge("tapedeck_nats_connected", "", "1 while connected to NATS.")
 	again := x.counter("tapedeck_nats_reconnects_total", "", "Connections to NATS that were made anew.")
 	requests := x.counter("tapedeck_s3_requests_total", "", "Requests to the store, each try counted.")
-	failed := x.counter("tapedeck_s3_failed_total", "", "Of these, those without an answer or with a status of 400 or more.")
+	failed := x.counter("tapedeck_s3_failed_total", "", "Requests to the store without an answer or with a status of 400 or more.")
 	sent := x.counter("tapedeck_s3_uploaded_bytes_total", "By", "Bytes sent to the store.")
 	got := x.counter("tapedeck_s3_downloaded_bytes_total", "By", "Bytes read from the store.")
 	err := x.observe(func(_ context.Context, o metric.Observer) error {

@@ -34,7 +34,46 @@ func newMetrics(m metric.Meter) (*metrics, error) {
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("create metrics: %w", err)
 	}
+	out.zero()
 	return out, nil
+}
+
+// zero has everything there before it counts anything.
+func (m *metrics) zero() {
+	ctx := context.Background()
+	for _, k := range []Kind{KindStart, KindAlive, KindEnd} {
+		m.records.Add(ctx, 0, kindAttr(k))
+		m.dropped.Add(ctx, 0, kindAttr(k))
+	}
+	for _, result := range []string{"ok", "failed"} {
+		m.messages.Add(ctx, 0, metric.WithAttributes(attribute.String("result", result)))
+	}
+	m.open.Add(ctx, 0)
+}
+
+// observe registers how much waits, until unregister is called.
+func (t *Tracker) observe() (unregister func(), err error) {
+	m := t.cfg.Meter
+	if m == nil {
+		return func() {}, nil
+	}
+	records, err := m.Int64ObservableGauge("tapedeck_access_spooled_records",
+		metric.WithDescription("Records that the bus does not have yet."))
+	bytes, err2 := m.Int64ObservableGauge("tapedeck_access_spooled_bytes", metric.WithUnit("By"),
+		metric.WithDescription("Bytes of records that wait in memory for the bus."))
+	if err := errors.Join(err, err2); err != nil {
+		return nil, fmt.Errorf("create metrics: %w", err)
+	}
+	reg, err := m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		st := t.Stats()
+		o.ObserveInt64(records, int64(st.Spooled))
+		o.ObserveInt64(bytes, st.SpooledBytes)
+		return nil
+	}, records, bytes)
+	if err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	return func() { _ = reg.Unregister() }, nil // fails only for what was never registered
 }
 
 func kindAttr(k Kind) metric.MeasurementOption {

@@ -126,6 +126,11 @@ func (t *Tracker) Run(ctx context.Context) error {
 		return err
 	}
 	defer st.close()
+	unregister, err := t.observe()
+	if err != nil {
+		return err
+	}
+	defer unregister()
 	sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	var wg sync.WaitGroup

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel/metric"
 )
 
 // PublisherOptions tune a [Publisher]. The zero value is right for most.
@@ -26,6 +27,7 @@ type PublisherOptions struct {
 	MaxQueue    int           // bytes of one session that wait, in flight or not, 256 KiB; then Append waits
 	AckTimeout  time.Duration // before a message is sent again, 5 s; doubles with each time, up to 30 s
 	MaxSilence  time.Duration // after which a session reads in its upload log whether it has been abandoned before it goes on, 45 min: less than the slicers' abandon time (1 h), more than what alive messages leave
+	Meter       metric.Meter  // nil: nothing is measured
 	MaxBatch    int           // messages in an atomic batch, 500, at most 1,000: the server's check of a batch grows with its square; 1 turns batches off
 }
 
@@ -73,7 +75,9 @@ type Publisher struct {
 	wg     sync.WaitGroup
 	asking chan struct{} // bounds the requests that are under way
 
-	stored, batched atomic.Uint64 // see PublisherStats
+	stored, batched      atomic.Uint64 // see PublisherStats
+	eventsStored, failed atomic.Int64
+	unmeasure            func()
 
 	mu       sync.Mutex // taken after a Stream's
 	started  bool
@@ -162,6 +166,11 @@ func (p *Publisher) start() error {
 	if p.err != nil || p.started {
 		return p.err
 	}
+	unmeasure, err := p.measure(p.o.Meter)
+	if err != nil {
+		return err
+	}
+	p.unmeasure = unmeasure
 	sub, err := p.c.nc.Subscribe(p.inbox+"*", p.onReply)
 	if err != nil {
 		return fmt.Errorf("subscribe to acknowledgements: %w", err)
@@ -193,8 +202,8 @@ func (p *Publisher) shut(err error) {
 	for s := range p.streams {
 		streams = append(streams, s)
 	}
-	sub, unlisten := p.sub, p.unlisten
-	p.sub, p.unlisten = nil, nil
+	sub, unlisten, unmeasure := p.sub, p.unlisten, p.unmeasure
+	p.sub, p.unlisten, p.unmeasure = nil, nil, nil
 	for token, b := range p.batches {
 		b.timer.Stop()
 		delete(p.batches, token)
@@ -203,6 +212,9 @@ func (p *Publisher) shut(err error) {
 	if unlisten != nil {
 		unlisten()
 		_ = sub.Unsubscribe() // fails only on a closed connection
+	}
+	if unmeasure != nil {
+		unmeasure()
 	}
 	for _, s := range streams {
 		s.mu.Lock()

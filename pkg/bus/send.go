@@ -200,6 +200,7 @@ func (s *Stream) advance(seq uint64) {
 	m := s.queue[0]
 	s.last = seq
 	s.stored = m.next
+	s.p.eventsStored.Add(m.next - m.first) // of a control message 0
 	s.bytes -= len(m.body)
 	putBody(m)
 	s.queue[0] = nil

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -343,6 +344,9 @@ func (s *Stream) fail(err error) {
 		return
 	}
 	s.err = err
+	if !errors.Is(err, ErrEnded) && !errors.Is(err, ErrClosed) {
+		s.p.failed.Add(1)
+	}
 	s.rest()
 	s.queue, s.bytes, s.waiting = nil, 0, nil
 	s.p.forget(s)

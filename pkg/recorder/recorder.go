@@ -40,6 +40,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 )
 
@@ -67,6 +69,8 @@ type Options struct {
 	Alive time.Duration
 	// Logger gets warnings that no caller sees. Default: none.
 	Logger *slog.Logger
+	// Meter measures what is published. Default: nothing is measured.
+	Meter metric.Meter
 }
 
 // A Recorder records the sessions of one node. Its methods may be called from
@@ -100,7 +104,7 @@ func New(conn *bus.Conn, layout bus.Layout, opts Options) (*Recorder, error) {
 		conn:     conn,
 		layout:   layout,
 		log:      opts.Logger,
-		pub:      bus.NewPublisher(conn, layout, bus.PublisherOptions{Logger: opts.Logger}),
+		pub:      bus.NewPublisher(conn, layout, bus.PublisherOptions{Logger: opts.Logger, Meter: opts.Meter}),
 		sessions: make(map[string]*Session),
 	}, nil
 }

@@ -5,6 +5,7 @@
 #   scripts/images.sh                     producer slicer completer accesslog tapedeck
 #   scripts/images.sh demo nats s3gw      what compose.offline.yaml needs besides
 #   scripts/images.sh --binaries NAME...  only the contexts in bin/images/
+#   scripts/images.sh --pack NAME...      only the images, from contexts that are there
 #
 # TAPEDECK_IMAGE_PREFIX (default: tapedeck) and VERSION name the images, and the
 # version is tagged latest too. CA_CERTIFICATES is a PEM file of public authorities;
@@ -19,11 +20,11 @@ out=bin/images
 ours="producer slicer completer accesslog tapedeck"
 limit=$((40 * 1000 * 1000)) # bytes; of the four services
 
-binaries_only=
-if [ "${1:-}" = --binaries ]; then
-	binaries_only=1
-	shift
-fi
+compile=1 pack=1
+case ${1:-} in
+--binaries) pack= && shift ;;
+--pack) compile= && shift ;;
+esac
 [ $# -gt 0 ] || set -- $ours
 
 static() { # static [-C DIR] OUTPUT PACKAGE [LDFLAG...]: the same on every host with the same Go
@@ -98,12 +99,14 @@ context() {
 		mkdir -p "$dir/data"
 		static "$dir/rootfs/probe" ./internal/compose/probe
 	fi
+	# What the labels say, for when the image is made.
+	printf 'about=%q image_version=%q\n' "$about" "$v" >"$dir/about"
 	image_version=$v
 }
 
 check_size() { # check_size NAME
 	local bytes
-	bytes=$(find "$out/$1" -type f -printf '%s\n' | awk '{n += $1} END {print n}')
+	bytes=$(find "$out/$1/rootfs" -type f -printf '%s\n' | awk '{n += $1} END {print n}')
 	printf 'images: %-10s %5.1f MB  %s\n' "$1" "$(awk "BEGIN {print $bytes / 1e6}")" "$image_version"
 	case $1 in producer | slicer | completer | accesslog)
 		if [ "$bytes" -gt "$limit" ]; then
@@ -113,17 +116,30 @@ check_size() { # check_size NAME
 	esac
 }
 
-for name; do
-	context "$name"
-	check_size "$name"
-	[ -z "$binaries_only" ] || continue
-	tag=$prefix/$name
-	DOCKER_BUILDKIT=0 docker build -q --network none \
-		--label org.opencontainers.image.title="tapedeck $name" \
+image() { # image NAME
+	local tag=$prefix/$1 about image_version
+	. "$out/$1/about"
+	"${docker[@]}" build -q --network none \
+		--label org.opencontainers.image.title="tapedeck $1" \
 		--label org.opencontainers.image.description="$about" \
 		--label org.opencontainers.image.version="$image_version" \
 		--label org.opencontainers.image.revision="$revision" \
 		--label org.opencontainers.image.source=https://github.com/tapedeck-io/tapedeck \
 		--label org.opencontainers.image.licenses=Apache-2.0 \
-		-t "$tag:$version" -t "$tag:latest" "$out/$name" 2>&1 >/dev/null | grep -vE "^$|legacy builder|BuildKit is|environment-variable" >&2 || [ "${PIPESTATUS[0]}" -eq 0 ]
+		-t "$tag:$version" -t "$tag:latest" "$out/$1" >/dev/null 2>"$out/$1/log" || {
+		cat "$out/$1/log" >&2
+		return 1
+	}
+}
+
+for name; do
+	[ -z "$compile" ] || { context "$name" && check_size "$name"; }
+done
+[ -n "$pack" ] || exit 0
+
+# Engines with BuildKit have it build; older ones have the builder of old.
+docker=(docker)
+docker buildx version >/dev/null 2>&1 || docker=(env DOCKER_BUILDKIT=0 docker)
+for name; do
+	image "$name"
 done

@@ -9,6 +9,8 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
+var allProfiles = []string{"demo", "observability", "tools"}
+
 // load reads files as Compose does: strictly, with everything that make-env.sh makes.
 func load(t *testing.T, overlays ...string) *types.Project {
 	t.Helper()
@@ -20,8 +22,8 @@ func load(t *testing.T, overlays ...string) *types.Project {
 	for _, name := range []string{"INSTALL", "SLICER", "COMPLETER", "ACCESSLOG", "VIEWER", "PRODUCER_DEMO", "SYS", "ROUTE"} {
 		env = append(env, "NATS_"+name+"_PASSWORD=password-of-"+name)
 	}
-	env = append(env, "S3_ACCESS_KEY=key", "S3_SECRET_KEY=secret")
-	opts, err := cli.NewProjectOptions(files, cli.WithEnv(env), cli.WithProfiles([]string{"demo", "tools"}))
+	env = append(env, "S3_ACCESS_KEY=key", "S3_SECRET_KEY=secret", "GRAFANA_ADMIN_PASSWORD=password-of-GRAFANA")
+	opts, err := cli.NewProjectOptions(files, cli.WithEnv(env), cli.WithProfiles(allProfiles))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,6 +76,9 @@ func TestEveryServiceHasTheUserOfItsRoleAndNoOther(t *testing.T) {
 			*env["TAPEDECK_NATS_INBOX"] != "_INBOX_"+strings.TrimPrefix(user, "producer-") {
 			t.Errorf("%s is %s with %s and inbox %s", service, *env["TAPEDECK_NATS_USER"], *env["TAPEDECK_NATS_PASSWORD"], *env["TAPEDECK_NATS_INBOX"])
 		}
+		if watched := env["TAPEDECK_METRICS_ADDR"] != nil; watched != (service == "slicer" || service == "completer" || service == "accesslog") {
+			t.Errorf("%s answers for its metrics: %t", service, watched)
+		}
 		for name, value := range env {
 			if name != "TAPEDECK_NATS_PASSWORD" && value != nil && strings.Contains(*value, "password-of-") {
 				t.Errorf("%s has a password in %s", service, name)
@@ -87,7 +92,8 @@ func TestEveryServiceHasTheUserOfItsRoleAndNoOther(t *testing.T) {
 
 func TestEveryImageCanBeNamed(t *testing.T) {
 	for service, name := range map[string]string{"nats-1": "NATS", "nats-2": "NATS", "nats-3": "NATS", "s3": "S3", "slicer": "SLICER",
-		"completer": "COMPLETER", "accesslog": "ACCESSLOG", "demo": "DEMO", "install": "", "tapedeck": ""} {
+		"completer": "COMPLETER", "accesslog": "ACCESSLOG", "demo": "DEMO", "install": "", "tapedeck": "",
+		"otel-collector": "COLLECTOR", "jaeger": "JAEGER", "prometheus": "PROMETHEUS", "grafana": "GRAFANA"} {
 		variable := strings.ReplaceAll("TAPEDECK_"+name+"_IMAGE", "__", "_")
 		t.Setenv(variable, "registry.example/"+service+":7")
 		for _, overlays := range [][]string{{}, {"compose.offline.yaml"}} {
@@ -95,9 +101,9 @@ func TestEveryImageCanBeNamed(t *testing.T) {
 			for _, o := range overlays {
 				files = append(files, filepath.Join(deployDir, o))
 			}
-			opts, err := cli.NewProjectOptions(files, cli.WithOsEnv, cli.WithProfiles([]string{"demo", "tools"}),
+			opts, err := cli.NewProjectOptions(files, cli.WithOsEnv, cli.WithProfiles(allProfiles),
 				cli.WithEnv([]string{"NATS_INSTALL_PASSWORD=x", "NATS_SLICER_PASSWORD=x", "NATS_COMPLETER_PASSWORD=x", "NATS_ACCESSLOG_PASSWORD=x",
-					"NATS_VIEWER_PASSWORD=x", "NATS_PRODUCER_DEMO_PASSWORD=x", "S3_ACCESS_KEY=x", "S3_SECRET_KEY=x"}))
+					"NATS_VIEWER_PASSWORD=x", "NATS_PRODUCER_DEMO_PASSWORD=x", "S3_ACCESS_KEY=x", "S3_SECRET_KEY=x", "GRAFANA_ADMIN_PASSWORD=x"}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -108,6 +114,15 @@ func TestEveryImageCanBeNamed(t *testing.T) {
 			if got := p.Services[service].Image; got != "registry.example/"+service+":7" {
 				t.Errorf("%v: %s is %s with %s set", overlays, service, got, variable)
 			}
+		}
+	}
+}
+
+func TestImagesOfOthersArePinned(t *testing.T) {
+	for name, s := range load(t).Services {
+		_, tag, _ := strings.Cut(s.Image, ":")
+		if !strings.HasPrefix(s.Image, "tapedeck/") && (tag == "" || tag == "latest" || !strings.ContainsAny(tag, "0123456789")) {
+			t.Errorf("%s is %s, which may be another one tomorrow", name, s.Image)
 		}
 	}
 }

@@ -39,6 +39,12 @@ faults: test-deps ## Kill, stop and cut everything at random for DURATION (defau
 images: web ## Build the images of the services, from scratch, with the Go on this machine
 	@scripts/images.sh
 
+compose-test: ## Run the compose stack, offline, stop its parts while it records, and verify every recording
+	@scripts/compose-test.sh
+
+lint-deploy: ## Have what lies in deploy/ read by the programs that will run it
+	@scripts/lint-deploy.sh
+
 fuzz: ## Fuzz each target for FUZZTIME (default 30s)
 	@scripts/fuzz.sh
 
@@ -60,4 +66,4 @@ clean: ## Remove what was built
 	rm -rf $(BIN) web/node_modules
 	find web/dist -mindepth 1 ! -name unbuilt.html -delete
 
-.PHONY: help build web demo test race test-deps faults images fuzz bench lint generate generate-check clean
+.PHONY: help build web demo test race test-deps faults images compose-test lint-deploy fuzz bench lint generate generate-check clean

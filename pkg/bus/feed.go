@@ -13,142 +13,133 @@ import (
 
 // A feed reads the messages of a stream that match a filter, in order and each
 // once, from one ephemeral consumer after another. The server numbers what a
-// consumer delivers: a number that is missing, or a second without a heartbeat,
+// consumer delivers: a number that is missing, or two seconds without a heartbeat,
 // and the feed goes on with a new consumer from where it was.
 //
 // The ordered consumer of nats.go does the same, but what goes on inside it can
-// be waited for by no context.
+// be waited for by no context, and its iterator makes a timer for each message and
+// has room for as many as may come: a million, if what is asked for is bytes.
 type feed struct {
 	c              *Conn
 	stream, filter string
 	from           uint64 // stream sequence to go on from
 	patient        bool   // tries for as long as it takes
 
-	cons      string
-	it        jetstream.MessagesContext
-	delivered uint64 // by this consumer
+	pull      *pull  // nil: there is no consumer
+	delivered uint64 // by it
 	stuck     time.Time
-
-	soon     context.Context // of nextSoon; nil: none is running
-	soonDone context.CancelFunc
 }
 
 const (
-	feedBytes     = 4 << 20 // asked for at a time; above the largest message
-	feedHeartbeat = time.Second
-	feedPatience  = 30 * time.Second // for a server to come back, when not following
-	feedIdle      = time.Minute      // after which the server forgets a consumer whose client is gone
+	feedPatience = 30 * time.Second // for a server to come back, when not following
+	feedIdle     = time.Minute      // after which the server forgets a consumer whose client is gone
 )
 
-// next waits for the next message, and says where in the stream it is.
-func (f *feed) next(ctx context.Context) (jetstream.Msg, *jetstream.MsgMetadata, error) {
+var errNotYet = errors.New("no message yet")
+
+// next waits for the next message. It returns errNotYet when none has come for as
+// long as look says, unless that is 0.
+func (f *feed) next(ctx context.Context, look time.Duration) (*nats.Msg, place, error) {
 	for {
-		if ctx.Err() != nil {
-			return nil, nil, context.Cause(ctx)
-		}
-		if f.it == nil {
+		if f.pull == nil {
 			if err := f.open(ctx); err != nil {
-				return nil, nil, err
+				return nil, place{}, err
 			}
-			continue
 		}
-		msg, err := f.it.Next(jetstream.NextContext(ctx))
+		msg, err := f.pull.next(ctx, look)
+		if ctx.Err() != nil {
+			return nil, place{}, context.Cause(ctx)
+		}
+		var at place
+		if err == nil {
+			at, err = placeOf(msg.Reply)
+		}
+		if err == nil && at.delivery != f.delivered+1 {
+			err = fmt.Errorf("message %d of the consumer came, want %d", at.delivery, f.delivered+1)
+		}
+		if errors.Is(err, errNotYet) {
+			return nil, place{}, err
+		}
 		if err != nil {
-			if ctx.Err() == nil {
-				f.c.log.Debug("consumer is replaced", "stream", f.stream, "from", f.from, "err", err)
-				f.stop()
-			}
-			continue
-		}
-		md, err := msg.Metadata()
-		if err != nil {
-			return nil, nil, err
-		}
-		if md.Sequence.Consumer != f.delivered+1 {
-			f.c.log.Debug("consumer is replaced", "stream", f.stream, "from", f.from, "delivered", md.Sequence.Consumer, "want", f.delivered+1)
-			f.stop()
+			f.c.log.Debug("consumer is replaced", "stream", f.stream, "from", f.from, "err", err)
+			f.close()
 			continue
 		}
 		f.delivered++
-		f.from = md.Sequence.Stream + 1
-		return msg, md, nil
+		f.from = at.seq + 1
+		return msg, at, nil
 	}
 }
 
 // nextBefore is next, but errStopped when no message up to sequence end is left.
-func (f *feed) nextBefore(ctx context.Context, end uint64) (jetstream.Msg, *jetstream.MsgMetadata, error) {
+func (f *feed) nextBefore(ctx context.Context, end uint64) (*nats.Msg, place, error) {
 	if end == math.MaxUint64 {
-		return f.next(ctx)
+		return f.next(ctx, 0)
 	}
 	for {
-		msg, md, err := f.nextSoon(ctx)
-		if err == nil && md.Sequence.Stream > end {
-			return nil, nil, errStopped
+		msg, at, err := f.next(ctx, lookAgain)
+		if err == nil && at.seq > end {
+			return nil, place{}, errStopped
 		}
 		if err == nil || !errors.Is(err, errNotYet) {
-			return msg, md, err
+			return msg, at, err
 		}
 		_, last, _, err := f.c.last(ctx, f.stream, f.filter)
 		if errors.Is(err, errNotFound) || err == nil && last < f.from {
-			return nil, nil, fmt.Errorf("messages %d to %d were trimmed while reading: %w", f.from, end, ErrTrimmed)
+			return nil, place{}, fmt.Errorf("messages %d to %d were trimmed while reading: %w", f.from, end, ErrTrimmed)
 		}
 	}
 }
 
-var errNotYet = errors.New("no message yet")
-
-// nextSoon is next, but errNotYet when none has come for a while, of which one
-// context serves many messages: a new one for each costs as much as the message.
-func (f *feed) nextSoon(ctx context.Context) (jetstream.Msg, *jetstream.MsgMetadata, error) {
-	if f.soon == nil {
-		f.soon, f.soonDone = context.WithTimeout(ctx, lookAgain)
+// openAndLast makes a consumer and asks for the last message at the same time: what
+// is read is mostly short, and each takes a round trip.
+func (f *feed) openAndLast(ctx context.Context) (last uint64, err error) {
+	opening, cancel := context.WithCancel(ctx)
+	opened := make(chan error, 1)
+	go func() { opened <- f.open(opening) }()
+	if _, last, _, err = f.c.last(ctx, f.stream, f.filter); err != nil {
+		cancel()
+		<-opened
+		return 0, err
 	}
-	msg, md, err := f.next(f.soon)
-	if err == nil || f.soon.Err() == nil {
-		return msg, md, err
-	}
-	f.soonDone()
-	f.soon = nil
-	if ctx.Err() != nil {
-		return nil, nil, context.Cause(ctx)
-	}
-	return nil, nil, errNotYet
+	err = <-opened
+	cancel()
+	return last, err
 }
 
-// open makes a consumer, and tries again where that can help.
+// open makes a consumer, and tries again where that can help. It returns nil with
+// one, and an error if there will be none.
 func (f *feed) open(ctx context.Context) error {
-	cons, err := f.c.js.CreateConsumer(ctx, f.stream, jetstream.ConsumerConfig{
-		FilterSubject:     f.filter,
-		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       f.from,
-		AckPolicy:         jetstream.AckNonePolicy,
-		MemoryStorage:     true,
-		Replicas:          1,
-		InactiveThreshold: feedIdle,
-	})
-	if err == nil {
-		f.it, err = cons.Messages(
-			jetstream.PullMaxBytes(feedBytes),
-			jetstream.PullHeartbeat(feedHeartbeat),
-			jetstream.WithMessagesErrOnMissingHeartbeat(true),
-		)
+	for {
+		cons, err := f.c.js.CreateConsumer(ctx, f.stream, jetstream.ConsumerConfig{
+			FilterSubject:     f.filter,
+			DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+			OptStartSeq:       f.from,
+			AckPolicy:         jetstream.AckNonePolicy,
+			MemoryStorage:     true,
+			Replicas:          1,
+			InactiveThreshold: feedIdle,
+		})
+		if err == nil {
+			f.pull, err = newPull(f.c, f.stream, cons.CachedInfo().Name)
+		}
+		if err == nil {
+			f.delivered, f.stuck = 0, time.Time{}
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if !f.mayPass(err) {
+			return fmt.Errorf("make a consumer on %s from %d: %w", f.stream, f.from, err)
+		}
+		f.c.log.Debug("consumer is not made", "stream", f.stream, "err", err)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(200 * time.Millisecond):
+		}
 	}
-	if err == nil {
-		f.cons, f.delivered, f.stuck = cons.CachedInfo().Name, 0, time.Time{}
-		return nil
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if !f.mayPass(err) {
-		return fmt.Errorf("make a consumer on %s from %d: %w", f.stream, f.from, err)
-	}
-	f.c.log.Debug("consumer is not made", "stream", f.stream, "err", err)
-	select {
-	case <-ctx.Done():
-	case <-time.After(200 * time.Millisecond):
-	}
-	return nil
 }
 
 func (f *feed) mayPass(err error) bool {
@@ -162,25 +153,10 @@ func (f *feed) mayPass(err error) bool {
 	return f.patient || time.Since(f.stuck) < feedPatience
 }
 
-// close lets go of everything.
+// close lets go of the consumer.
 func (f *feed) close() {
-	if f.soon != nil {
-		f.soonDone()
+	if f.pull != nil {
+		f.pull.close()
+		f.pull = nil
 	}
-	f.stop()
-}
-
-// stop lets go of the consumer.
-func (f *feed) stop() {
-	if f.it == nil {
-		return
-	}
-	f.it.Stop()
-	f.it = nil
-	if !f.c.nc.IsConnected() {
-		return // the server forgets it
-	}
-	// Nobody waits for the answer; if it does not get there the server forgets
-	// the consumer by itself.
-	_ = f.c.nc.Publish("$JS.API.CONSUMER.DELETE."+f.stream+"."+f.cons, nil)
 }

@@ -44,27 +44,26 @@ func read(ctx context.Context, c *Conn, l Layout, sid string, o ReadOptions, yie
 		return err
 	}
 	stream := EventStream(Partition(sid, l.Partitions))
+	f := &feed{c: c, stream: stream, filter: filter, from: max(o.FromSeq, 1), patient: o.Follow}
+	defer f.close()
 	end := uint64(math.MaxUint64)
 	if !o.Follow {
-		_, end, _, err = c.last(ctx, stream, filter)
-		if errors.Is(err, errNotFound) || err == nil && end < o.FromSeq {
+		if end, err = f.openAndLast(ctx); errors.Is(err, errNotFound) || err == nil && end < o.FromSeq {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
 	}
-	f := &feed{c: c, stream: stream, filter: filter, from: max(o.FromSeq, 1), patient: o.Follow}
-	defer f.close()
 	for {
-		msg, md, err := f.nextBefore(ctx, end)
+		msg, at, err := f.nextBefore(ctx, end)
 		if errors.Is(err, errStopped) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		m, err := decode(msg.Subject(), msg.Headers(), msg.Data(), md.Sequence.Stream, md.Timestamp)
+		m, err := decode(msg.Subject, msg.Header, msg.Data, at.seq, at.time)
 		if !yield(m, err) || m.Seq >= end || o.StopAtEnd && err == nil && m.Control == ControlEnd {
 			return nil
 		}

@@ -166,6 +166,45 @@ func TestReadYieldsWhatItIsAskedFor(t *testing.T) {
 	}
 }
 
+// More and smaller messages than one request of the reader takes, more bytes than
+// one takes, and a consumer that goes away in the middle: each message comes once.
+func TestReadOfManyMessagesThroughConsumersThatGo(t *testing.T) {
+	s := newSite(t, small(1))
+	const n = 5000
+	js := s.conn.JetStream()
+	for i := range int64(n) {
+		size := 10
+		if i%100 == 0 {
+			size = 60_000
+		}
+		if _, err := js.PublishAsync(bus.EventSubject(0, "node", "sid"), event(t, i, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-js.PublishAsyncComplete()
+	var got []int64
+	for m, err := range bus.Read(t.Context(), s.conn, s.layout, "sid", bus.ReadOptions{Follow: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Seq != uint64(len(got))+1 {
+			t.Fatalf("message %d is at %d", len(got), m.Seq)
+		}
+		got = append(got, indexesOf(t, m)...)
+		if len(got)%2000 == 500 {
+			for name := range s.stream(t, 0).ConsumerNames(t.Context()).Name() {
+				if err := s.stream(t, 0).DeleteConsumer(t.Context(), name); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if len(got) == n {
+			break
+		}
+	}
+	mustRun(t, got, 0, n)
+}
+
 func TestReadGoesOnAfterAMessageThatIsNone(t *testing.T) {
 	s := newSite(t, small(1))
 	subject := bus.EventSubject(0, "node", "sid")

@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cpuTime is the processor time that this process, the server in it included, has
+// processTime is the processor time that this process, the server in it included, has
 // taken so far.
-func cpuTime() time.Duration {
+func processTime() time.Duration {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t); err != nil {
 		panic(err)

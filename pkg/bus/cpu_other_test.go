@@ -6,5 +6,5 @@ import "time"
 
 var started = time.Now()
 
-// cpuTime is the time by the clock.
-func cpuTime() time.Duration { return time.Since(started) }
+// processTime is the time by the clock.
+func processTime() time.Duration { return time.Since(started) }

@@ -52,9 +52,9 @@ func race(b *testing.B, ours, theirs *rate) {
 	n := 0
 	for b.Loop() {
 		for _, r := range []*rate{ours, theirs} {
-			before := cpuTime()
+			before := processTime()
 			done, took := r.round(n)
-			r.cpu = append(r.cpu, float64(done)/(cpuTime()-before).Seconds())
+			r.cpu = append(r.cpu, float64(done)/(processTime()-before).Seconds())
 			r.got = append(r.got, float64(done)/took.Seconds())
 		}
 		n++

@@ -177,9 +177,15 @@ func (x *bench) passOn(b *testing.B, js jetstream.JetStream, round int, recs [][
 
 // BenchmarkRatioEndToEnd is publishing until everything is committed in S3, against
 // publishing and consuming one event a message with nothing done to it. The two take
-// turns, each with a bus of its own.
+// turns, each with a bus of its own. times is by the clock, cpu-times by the processor
+// time of everything on either side, servers included.
 func BenchmarkRatioEndToEnd(b *testing.B) {
-	const events = 1000 // a session
+	for _, n := range []int{1000, 5000} {
+		b.Run(fmt.Sprintf("%d-events-a-session", n), func(b *testing.B) { endToEnd(b, n) })
+	}
+}
+
+func endToEnd(b *testing.B, events int) {
 	ours, raw := newBench(b), newBench(b)
 	ours.slice(b)
 	recs := listing(b, events)
@@ -189,17 +195,22 @@ func BenchmarkRatioEndToEnd(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var a, c []float64
+	few := recs[:min(events, 200)]
+	var a, c, acpu, ccpu []float64
 	for round := 0; b.Loop(); round++ {
-		a = append(a, sessions*events/ours.archive(b, p, round, recs).Seconds())
-		few := recs[:events/5]
+		t0 := processTime()
+		a = append(a, float64(sessions*events)/ours.archive(b, p, round, recs).Seconds())
+		t1 := processTime()
 		c = append(c, float64(sessions*len(few))/raw.passOn(b, js, round, few).Seconds())
+		t2 := processTime()
+		acpu = append(acpu, float64(sessions*events)/(t1-t0).Seconds())
+		ccpu = append(ccpu, float64(sessions*len(few))/(t2-t1).Seconds())
 	}
-	slices.Sort(a)
-	slices.Sort(c)
-	b.ReportMetric(a[len(a)/2], "archived/s")
-	b.ReportMetric(c[len(c)/2], "passed-on/s")
-	b.ReportMetric(a[len(a)/2]/c[len(c)/2], "times")
+	middle := func(v []float64) float64 { slices.Sort(v); return v[len(v)/2] }
+	b.ReportMetric(middle(a), "archived/s")
+	b.ReportMetric(middle(c), "passed-on/s")
+	b.ReportMetric(middle(a)/middle(c), "times")
+	b.ReportMetric(middle(acpu)/middle(ccpu), "cpu-times")
 }
 
 // BenchmarkOpenSessions is the memory that an open session with a few lines of output

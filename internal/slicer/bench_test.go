@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tapedeck-io/tapedeck/internal/embed"
 	"github.com/tapedeck-io/tapedeck/internal/embed/embedtest"
@@ -85,13 +86,13 @@ func (x *bench) slice(b *testing.B) {
 // listing are n events of 300 bytes of what programs write.
 func listing(b *testing.B, n int) [][]byte {
 	b.Helper()
-	recs := make([][]byte, n)
+	recs, at := make([][]byte, n), time.Unix(1_637_249_639, 0)
 	for i := range recs {
 		data := []byte(nil)
-		for k := 0; len(data) < 275; k++ {
+		for k := 0; len(data) < 260; k++ {
 			data = fmt.Appendf(data, "-rw-r--r-- 1 root root %6d May  4 12:%02d file-%04x\r\n", i*7919%999_983, i%60, i*31+k)
 		}
-		one, err := events.Wrap(&events.SessionPrint{Metadata: &events.Metadata{Index: int64(i), Type: "print"}, Data: data[:275], Bytes: 275, ChunkIndex: int64(i)})
+		one, err := events.Wrap(&events.SessionPrint{Metadata: &events.Metadata{Index: int64(i), Type: "print", Time: timestamppb.New(at.Add(time.Duration(i) * time.Millisecond))}, Data: data[:260], Bytes: 260, ChunkIndex: int64(i)})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -123,17 +123,20 @@ func (h *Header) plainTime(b []byte) bool {
 }
 
 // plainVarint reads the number at b[i:] and says where it ends: -1 if it does not,
-// or has more than nine bytes.
+// or is none.
 func plainVarint(b []byte, i int) (uint64, int) {
 	if i < len(b) && b[i] < 0x80 {
 		return uint64(b[i]), i + 1
 	}
 	v := uint64(0)
-	for shift := 0; shift < 63 && i < len(b); shift += 7 {
+	for shift := 0; shift < 64 && i < len(b); shift += 7 {
 		c := b[i]
 		i++
 		v |= uint64(c&0x7f) << shift
 		if c < 0x80 {
+			if shift == 63 && c > 1 {
+				break // more than 64 bits
+			}
 			return v, i
 		}
 	}

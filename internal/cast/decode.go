@@ -25,14 +25,28 @@ var ErrDesktop = errors.New("this is a recording of a desktop: it has no termina
 // front of it.
 type Decoder struct {
 	header  Header
-	begun   bool
-	printed bool
-	origin  time.Time     // of time zero
-	base    time.Duration // of a print with delay 0
-	last    time.Duration // the time given out last
-	lastAt  time.Time     // the event time of the event that had it
-	resizes int64         // that had no size that can be used
+	clock   Clock
+	resizes int64 // that had no size that can be used
 }
+
+// A Clock is where a Decoder stands in time. One that was kept lets another go on
+// in the middle of a recording, with [DecoderAt].
+type Clock struct {
+	Begun, Printed bool
+	Origin         time.Time     // of time zero
+	Base           time.Duration // of a print with delay 0
+	Last           time.Duration // the time given out last
+	LastAt         time.Time     // the event time of the event that had it
+}
+
+// DecoderAt is a Decoder that goes on behind the record after which another's
+// Clock was c and the terminal had a size.
+func DecoderAt(c Clock, width, height int) *Decoder {
+	return &Decoder{clock: c, header: Header{Start: c.Origin, Width: width, Height: height}}
+}
+
+// Clock is where the Decoder stands.
+func (d *Decoder) Clock() Clock { return d.clock }
 
 // Header says what session.start says; its size is 80 by 24 until then, and if
 // that has none.
@@ -51,8 +65,8 @@ func (d *Decoder) BadResizes() int64 { return d.resizes }
 // on a terminal. The event does not alias the record.
 func (d *Decoder) Decode(rec slicefmt.Record) (Event, bool, error) {
 	at := rec.Time()
-	if !d.begun {
-		d.begun, d.origin, d.lastAt = true, at, at
+	if !d.clock.Begun {
+		d.clock = Clock{Begun: true, Origin: at, LastAt: at}
 		d.header.Start = at
 	}
 	switch rec.Case {
@@ -97,11 +111,11 @@ func (d *Decoder) start(s *events.SessionStart) {
 
 func (d *Decoder) print(at time.Time, p *events.SessionPrint) Event {
 	delay := milliseconds(p.GetDelayMilliseconds())
-	if !d.printed {
-		d.printed = true
-		d.base = between(d.origin, at) - delay
+	if !d.clock.Printed {
+		d.clock.Printed = true
+		d.clock.Base = between(d.clock.Origin, at) - delay
 	}
-	return d.event(at, d.base+delay, Output, p.GetData())
+	return d.event(at, d.clock.Base+delay, Output, p.GetData())
 }
 
 func (d *Decoder) resize(at time.Time, r *events.Resize) (Event, bool) {
@@ -110,12 +124,12 @@ func (d *Decoder) resize(at time.Time, r *events.Resize) (Event, bool) {
 		d.resizes++
 		return Event{}, false
 	}
-	return d.event(at, d.last+between(d.lastAt, at), Resize, []byte(FormatSize(w, h, 'x'))), true
+	return d.event(at, d.clock.Last+between(d.clock.LastAt, at), Resize, []byte(FormatSize(w, h, 'x'))), true
 }
 
 func (d *Decoder) event(at time.Time, t time.Duration, code string, data []byte) Event {
-	d.last, d.lastAt = max(d.last, min(t, MaxTime)), at
-	return Event{Time: d.last, Code: code, Data: data}
+	d.clock.Last, d.clock.LastAt = max(d.clock.Last, min(t, MaxTime)), at
+	return Event{Time: d.clock.Last, Code: code, Data: data}
 }
 
 // between is how much later b is than a: 0 if it is not, [MaxTime] at most.

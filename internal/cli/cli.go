@@ -37,6 +37,7 @@ type commands struct {
 	Export exportCommand `cmd:"" help:"Write a session in another format."`
 	Verify verifyCommand `cmd:"" help:"Check a recording against its manifest; the exit status says what is wrong."`
 	Replay replayCommand `cmd:"" help:"Rebuild a recording from the bus alone and compare it with the one in S3."`
+	Index  indexCommand  `cmd:"" help:"Make the seek index of finished sessions, for jumping and searching."`
 
 	Serve serveCommand `cmd:"" help:"Serve the page in the browser and its API, for an installation whose services run apart."`
 	Token tokenCommand `cmd:"" help:"Who may watch in the browser: make, list and take away tokens."`

@@ -73,6 +73,9 @@ func (t *Terminal) Size() (cols, rows int) { return t.cols, t.rows }
 // Cursor is where the cursor is, from 0, and whether it is shown.
 func (t *Terminal) Cursor() (x, y int, shown bool) { return t.cur.x, t.cur.y, !t.hidden }
 
+// Alternate says whether the alternate screen is shown.
+func (t *Terminal) Alternate() bool { return t.altBy != "" }
+
 // Settled says whether what was written so far ends between sequences and
 // characters. In the middle of one, Redraw does not have its beginning.
 func (t *Terminal) Settled() bool {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/tapedeck-io/tapedeck/internal/accesslog"
 	"github.com/tapedeck-io/tapedeck/internal/completer"
+	"github.com/tapedeck-io/tapedeck/internal/recording"
+	"github.com/tapedeck-io/tapedeck/internal/seekindex"
 	"github.com/tapedeck-io/tapedeck/internal/slicer"
 )
 
@@ -60,10 +62,17 @@ func (s *running) services() ([]service, error) {
 		{"slicer", slices.Run},
 		{"completer", completes.Run},
 		{"accesslog", access.Run},
+		{"seek index", s.indexer().Run},
 		{"NATS server", s.watchNATS},
 		{"S3 gateway", s.watchS3},
 		{"space watch", s.watchSpace},
 	}, nil
+}
+
+// indexer makes the seek indexes of finished recordings.
+func (s *running) indexer() *seekindex.Worker {
+	lib := &recording.Library{Store: s.store, Conn: s.conn, Layout: s.info.Layout}
+	return seekindex.NewWorker(lib, s.store, s.cfg.Log.With("service", "seekindex"))
 }
 
 // watchNATS ends when the server does. It also ends when the server has turned

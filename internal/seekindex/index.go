@@ -1,0 +1,142 @@
+package seekindex
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+	"time"
+
+	"github.com/tapedeck-io/tapedeck/internal/cast"
+	"github.com/tapedeck-io/tapedeck/pkg/s3store"
+)
+
+// An Index is one that was opened. Its methods may be called from several
+// goroutines.
+type Index struct {
+	store   Store
+	key     string
+	header  header
+	summary summary
+	dir     []entry
+}
+
+// firstRead is how much of an index is read at once. The front of all but very
+// long or busy recordings is in it.
+const firstRead = 256 << 10
+
+// Open opens the index of a session: one request, or two if its front is long. Its
+// error wraps [ErrNotFound] if there is none, and [ErrVersion] or [ErrCorrupt] if it
+// is to be made anew.
+func Open(ctx context.Context, store Store, sid string) (*Index, error) {
+	x := &Index{store: store, key: store.Key(sid + Suffix)}
+	front, err := x.get(ctx, 0, firstRead)
+	if errors.Is(err, s3store.ErrNotFound) {
+		return nil, fmt.Errorf("open index of %s: %w", sid, ErrNotFound)
+	}
+	if errors.Is(err, s3store.ErrRange) {
+		return nil, fmt.Errorf("open index of %s: %w: it is empty", sid, ErrCorrupt)
+	}
+	if err == nil {
+		x.header, err = parseHeader(front)
+	}
+	if err == nil && int64(len(front)) < x.header.front() {
+		var rest []byte
+		rest, err = x.get(ctx, int64(len(front)), x.header.front()-int64(len(front)))
+		if errors.Is(err, s3store.ErrRange) {
+			err = nil
+		}
+		if front = append(front, rest...); err == nil && int64(len(front)) < x.header.front() {
+			err = fmt.Errorf("%w: it ends after %d bytes", ErrCorrupt, len(front))
+		}
+	}
+	if err == nil {
+		x.summary, x.dir, err = decodeFront(x.header, front[headerSize:x.header.front()])
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", x.key, err)
+	}
+	return x, nil
+}
+
+func (x *Index) get(ctx context.Context, off, n int64) ([]byte, error) {
+	body, err := x.store.GetRange(ctx, x.key, off, n)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	return io.ReadAll(io.LimitReader(body, n))
+}
+
+// Of says whether the index is of a recording of that many stored bytes.
+func (x *Index) Of(size int64) bool { return x.header.recording == size }
+
+// Events is how many events the recording has.
+func (x *Index) Events() int64 { return x.header.events }
+
+// Omitted says what is not in the transcript: lines left out where more was printed
+// than anybody reads, and from when on there is nothing because it had become too
+// long; 0 if it is whole.
+func (x *Index) Omitted() (lines, fromMS int64) {
+	return x.summary.LinesOmitted, x.summary.TranscriptToMS
+}
+
+// Timeline is what the seek bar shows.
+func (x *Index) Timeline() Timeline {
+	t := x.summary.Timeline
+	t.Indexed, t.Keyframes = true, make([]Keyframe, len(x.dir))
+	for i, e := range x.dir {
+		t.Keyframes[i] = Keyframe{TMS: e.tms, Index: e.index}
+	}
+	return t
+}
+
+// A Frame is the screen as it was behind one event: what a terminal is to be
+// written to show it, or a desktop's picture. Events from Index+1 on give the rest.
+type Frame struct {
+	TMS   int64
+	Index int64
+	Cols  int
+	Rows  int
+	Data  []byte     // of a terminal
+	PNG   []byte     // of a desktop
+	Clock cast.Clock // of a terminal: with it a decoder goes on
+}
+
+// Keyframe is the newest picture at or before a time, in one request. Its error
+// wraps [ErrNoKeyframe] if there is none.
+func (x *Index) Keyframe(ctx context.Context, atMS int64) (Frame, error) {
+	return x.frame(ctx, sort.Search(len(x.dir), func(i int) bool { return x.dir[i].tms > atMS })-1)
+}
+
+// KeyframeBefore is the same by the time that terminal playback has, which goes by
+// the delays of the output.
+func (x *Index) KeyframeBefore(ctx context.Context, at time.Duration) (Frame, error) {
+	return x.frame(ctx, sort.Search(len(x.dir), func(i int) bool { return x.dir[i].last > at })-1)
+}
+
+func (x *Index) frame(ctx context.Context, i int) (Frame, error) {
+	if i < 0 {
+		return Frame{}, fmt.Errorf("%s: %w", x.key, ErrNoKeyframe)
+	}
+	e := x.dir[i]
+	data, err := x.get(ctx, x.header.front()+e.offset, e.bytes)
+	if err != nil {
+		return Frame{}, fmt.Errorf("read picture %d of %s: %w", i, x.key, err)
+	}
+	if int64(len(data)) < e.bytes {
+		return Frame{}, fmt.Errorf("read picture %d of %s: %w: %d bytes of %d are there", i, x.key, ErrCorrupt, len(data), e.bytes)
+	}
+	f := Frame{TMS: e.tms, Index: e.index, Cols: e.cols, Rows: e.rows}
+	if x.summary.Kind == "desktop" {
+		f.PNG = data
+		return f, nil
+	}
+	if f.Data, err = unpack(data, maxPicture); err != nil {
+		return Frame{}, fmt.Errorf("read picture %d of %s: %w: %w", i, x.key, ErrCorrupt, err)
+	}
+	f.Clock = cast.Clock{Begun: true, Printed: x.summary.Printed, Origin: x.summary.Origin, Base: time.Duration(x.summary.BaseNS),
+		Last: e.last, LastAt: unixNano(e.lastAt)}
+	return f, nil
+}

@@ -1,0 +1,194 @@
+package seekindex
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tapedeck-io/tapedeck/internal/recording"
+	"github.com/tapedeck-io/tapedeck/pkg/bus"
+	"github.com/tapedeck-io/tapedeck/pkg/s3store"
+)
+
+// CatchUp is how often a Worker looks for recordings without an index, besides when
+// it starts and when it may have missed a notification.
+const CatchUp = time.Hour
+
+// A Worker makes the indexes of finished recordings, one at a time: that takes a
+// processor. Several may work on the same installation; the worst is that an index
+// is made twice.
+type Worker struct {
+	lib   *recording.Library
+	store IndexStore
+	log   *slog.Logger
+	turn  chan struct{} // one token: whoever has it makes an index
+}
+
+// An IndexStore is a WriteStore that can be searched for recordings.
+type IndexStore interface {
+	WriteStore
+	// List yields the objects whose key begins with prefix and sorts after after,
+	// ordered by key. After an error it yields nothing more.
+	List(ctx context.Context, prefix, after string) iter.Seq2[s3store.Object, error]
+}
+
+// NewWorker makes a Worker on the sessions of an installation. The store is the
+// library's. A nil logger logs nothing.
+func NewWorker(lib *recording.Library, store IndexStore, log *slog.Logger) *Worker {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	w := &Worker{lib: lib, store: store, log: log, turn: make(chan struct{}, 1)}
+	w.turn <- struct{}{}
+	return w
+}
+
+// Ensure opens the index of a finished session, and makes it first if there is none
+// or if it is old, corrupt or of another recording. Its error wraps
+// [recording.ErrNotFound] if there is no such session and [recording.ErrRunning] if
+// it is not finished.
+func (w *Worker) Ensure(ctx context.Context, sid string) (*Index, error) {
+	rec, err := w.lib.Open(ctx, sid)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rec.Close() }()
+	if rec.FromBus() {
+		return nil, fmt.Errorf("index %s: %w", sid, recording.ErrRunning)
+	}
+	if x, err := w.current(ctx, sid, rec); x != nil || err != nil {
+		return x, err
+	}
+	select {
+	case <-w.turn:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { w.turn <- struct{}{} }()
+	if x, err := w.current(ctx, sid, rec); x != nil || err != nil { // made while we waited
+		return x, err
+	}
+	start := time.Now()
+	size, err := Make(ctx, rec, w.store, sid)
+	if err != nil {
+		return nil, err
+	}
+	w.log.Info("index made", "session", sid, "recording_bytes", rec.Size(), "index_bytes", size, "took", time.Since(start).Round(time.Millisecond))
+	return Open(ctx, w.store, sid)
+}
+
+// current is the index if it is good, nil if it is to be made.
+func (w *Worker) current(ctx context.Context, sid string, rec *recording.Recording) (*Index, error) {
+	x, err := Open(ctx, w.store, sid)
+	switch {
+	case err == nil && x.Of(rec.Size()):
+		return x, nil
+	case err == nil, errors.Is(err, ErrNotFound), errors.Is(err, ErrVersion), errors.Is(err, ErrCorrupt):
+		return nil, nil
+	}
+	return nil, err
+}
+
+// Run makes the indexes of recordings as they are finished, and of those that have
+// none, until ctx is done. What goes wrong with one is logged and tried again at
+// the next catching up. It returns nil when ctx is done.
+func (w *Worker) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if err := w.listen(ctx); err != nil && ctx.Err() == nil {
+			w.log.Warn("listening for finished recordings was interrupted", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+	return nil
+}
+
+// listen catches up and then follows the notifications. It listens first, so that
+// nothing is missed in between.
+func (w *Worker) listen(ctx context.Context) error {
+	cons, err := w.lib.Conn.JetStream().OrderedConsumer(ctx, bus.StreamNotify, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{bus.NotifySubject("completed"), bus.NotifySubject("abandoned")}, DeliverPolicy: jetstream.DeliverNewPolicy,
+	})
+	if err != nil {
+		return err
+	}
+	msgs, err := cons.Messages(jetstream.PullHeartbeat(time.Second), jetstream.PullExpiry(5*time.Second))
+	if err != nil {
+		return err
+	}
+	defer msgs.Stop()
+	ctx, stop := context.WithTimeout(ctx, CatchUp)
+	defer stop()
+	defer context.AfterFunc(ctx, msgs.Stop)()
+	if err := w.catchUp(ctx); err != nil {
+		return err
+	}
+	for {
+		msg, err := msgs.Next() // blocks; Stop ends it
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var n struct {
+			Session string `json:"session"`
+			Key     string `json:"key"`
+		}
+		if json.Unmarshal(msg.Data(), &n) == nil && n.Key != "" { // a session without events has no recording
+			w.make(ctx, n.Session)
+		}
+	}
+}
+
+func (w *Worker) make(ctx context.Context, sid string) {
+	if _, err := w.Ensure(ctx, sid); err != nil && ctx.Err() == nil {
+		w.log.Warn("make index", "session", sid, "err", err)
+	}
+}
+
+// catchUp makes the indexes of recordings that have none.
+func (w *Worker) catchUp(ctx context.Context) error {
+	for sid, err := range w.Missing(ctx) {
+		if err != nil {
+			return err
+		}
+		w.make(ctx, sid)
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// Missing yields the finished sessions that have a recording and no index. Whether
+// an index that is there is of this version only opening it tells.
+func (w *Worker) Missing(ctx context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		has := "" // an index sorts before the manifest and the recording of its session
+		for obj, err := range w.store.List(ctx, w.store.Key(""), "") {
+			if err != nil {
+				yield("", fmt.Errorf("list recordings: %w", err))
+				return
+			}
+			sid, suffix, _ := strings.Cut(strings.TrimPrefix(obj.Key, w.store.Key("")), ".")
+			switch {
+			case "."+suffix == Suffix:
+				has = sid
+			case suffix == "tar" && sid != has && bus.ValidName(sid) == nil:
+				if !yield(sid, nil) {
+					return
+				}
+			}
+		}
+	}
+}

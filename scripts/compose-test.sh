@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 run=$(mktemp -d "${XDG_RUNTIME_DIR:-/tmp}/tapedeck-docker.XXXXXX")
-images="slicer completer accesslog tapedeck demo nats s3gw"
+images="producer slicer completer accesslog tapedeck demo nats s3gw"
 
 cannot() {
 	echo "compose-test: $*" >&2
@@ -57,6 +57,7 @@ trap 'exit 130' INT TERM
 
 # What takes long is compiling, and it needs no engine: both at once.
 step=$SECONDS
+echo "compose-test: building the images, Compose and the test"
 {
 	DIR=$(scripts/compose-plugin.sh) && scripts/images.sh --binaries $images &&
 		CGO_ENABLED=0 go test -trimpath -tags compose -c -o bin/compose.test ./internal/compose

@@ -98,6 +98,10 @@ context() {
 		# The program itself asks the one that runs whether work gets through.
 		echo 'HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["/app", "--health"]' >>"$dir/Dockerfile" ;;
 	esac
+	if [ "$name" = tapedeck ]; then # the list and the tokens of the web server
+		mkdir -p "$dir/data"
+		echo 'COPY --chown=65532:65532 data/ /data/' >>"$dir/Dockerfile"
+	fi
 	if [ "$name" = nats ] || [ "$name" = s3gw ]; then
 		cp tools/images/Dockerfile.server "$dir/Dockerfile"
 		mkdir -p "$dir/data"

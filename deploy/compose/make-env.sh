@@ -16,7 +16,7 @@ add() { # add NAME VALUE
 	grep -q "^$1=" "$file" || printf '%s=%s\n' "$1" "$2" >>"$file"
 }
 
-for user in INSTALL SLICER COMPLETER ACCESSLOG VIEWER PRODUCER_DEMO SYS ROUTE; do
+for user in INSTALL SLICER COMPLETER ACCESSLOG VIEWER WEB PRODUCER_DEMO SYS ROUTE; do
 	add "NATS_${user}_PASSWORD" "$(secret)"
 done
 add S3_ACCESS_KEY "tapedeck-$(od -An -N 4 -tx1 /dev/urandom | tr -d ' \n')"

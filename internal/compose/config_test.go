@@ -18,7 +18,7 @@ func passwordOf(user string) string { return "secret-of-" + user }
 // setPasswords puts what make-env.sh makes into the environment.
 func setPasswords(t *testing.T) {
 	t.Helper()
-	for _, user := range []string{"install", "slicer", "completer", "accesslog", "viewer", "producer-demo", "sys", "route"} {
+	for _, user := range []string{"install", "slicer", "completer", "accesslog", "viewer", "web", "producer-demo", "sys", "route"} {
 		t.Setenv("NATS_"+strings.ToUpper(strings.ReplaceAll(user, "-", "_"))+"_PASSWORD", passwordOf(user))
 	}
 	t.Setenv("NATS_NAME", "nats-1")
@@ -60,7 +60,7 @@ func TestServersTakeTheirConfiguration(t *testing.T) {
 				t.Errorf("%s: user %s has no password", file, u.Username)
 			}
 		}
-		if len(o.Users) != 7 || o.TLS {
+		if len(o.Users) != 8 || o.TLS {
 			t.Errorf("%s: %d users, TLS %t", file, len(o.Users), o.TLS)
 		}
 		if cluster := file == "cluster.conf"; cluster != (len(o.Routes) == 3 && o.Cluster.Password == passwordOf("route") && o.Cluster.NoAdvertise) {

@@ -9,21 +9,21 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
-var allProfiles = []string{"demo", "observability", "tools"}
+var allProfiles = []string{"demo", "observability", "tools", "web"}
 
-// load reads files as Compose does: strictly, with everything that make-env.sh makes.
+// load reads files as Compose does: strictly, with everything that make-env.sh makes,
+// and with what the process's environment names.
 func load(t *testing.T, overlays ...string) *types.Project {
 	t.Helper()
 	files := []string{filepath.Join(deployDir, "compose.yaml")}
 	for _, o := range overlays {
 		files = append(files, filepath.Join(deployDir, o))
 	}
-	var env []string
-	for _, name := range []string{"INSTALL", "SLICER", "COMPLETER", "ACCESSLOG", "VIEWER", "PRODUCER_DEMO", "SYS", "ROUTE"} {
+	env := []string{"S3_ACCESS_KEY=key", "S3_SECRET_KEY=secret", "GRAFANA_ADMIN_PASSWORD=password-of-GRAFANA"}
+	for _, name := range []string{"INSTALL", "SLICER", "COMPLETER", "ACCESSLOG", "VIEWER", "WEB", "PRODUCER_DEMO", "SYS", "ROUTE"} {
 		env = append(env, "NATS_"+name+"_PASSWORD=password-of-"+name)
 	}
-	env = append(env, "S3_ACCESS_KEY=key", "S3_SECRET_KEY=secret", "GRAFANA_ADMIN_PASSWORD=password-of-GRAFANA")
-	opts, err := cli.NewProjectOptions(files, cli.WithEnv(env), cli.WithProfiles(allProfiles))
+	opts, err := cli.NewProjectOptions(files, cli.WithOsEnv, cli.WithEnv(env), cli.WithProfiles(allProfiles))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestComposeTakesTheFilesInAllCombinations(t *testing.T) {
 func TestEveryServiceHasTheUserOfItsRoleAndNoOther(t *testing.T) {
 	p := load(t)
 	for service, user := range map[string]string{"install": "install", "slicer": "slicer", "completer": "completer",
-		"accesslog": "accesslog", "tapedeck": "viewer", "demo": "producer-demo"} {
+		"accesslog": "accesslog", "tapedeck": "viewer", "web": "web", "demo": "producer-demo"} {
 		env := p.Services[service].Environment
 		password := "password-of-" + strings.ToUpper(strings.ReplaceAll(user, "-", "_"))
 		if *env["TAPEDECK_NATS_USER"] != user || *env["TAPEDECK_NATS_PASSWORD"] != password ||
@@ -92,25 +92,12 @@ func TestEveryServiceHasTheUserOfItsRoleAndNoOther(t *testing.T) {
 
 func TestEveryImageCanBeNamed(t *testing.T) {
 	for service, name := range map[string]string{"nats-1": "NATS", "nats-2": "NATS", "nats-3": "NATS", "s3": "S3", "slicer": "SLICER",
-		"completer": "COMPLETER", "accesslog": "ACCESSLOG", "demo": "DEMO", "install": "", "tapedeck": "",
+		"completer": "COMPLETER", "accesslog": "ACCESSLOG", "demo": "DEMO", "install": "", "tapedeck": "", "web": "",
 		"otel-collector": "COLLECTOR", "jaeger": "JAEGER", "prometheus": "PROMETHEUS", "grafana": "GRAFANA"} {
 		variable := strings.ReplaceAll("TAPEDECK_"+name+"_IMAGE", "__", "_")
 		t.Setenv(variable, "registry.example/"+service+":7")
 		for _, overlays := range [][]string{{}, {"compose.offline.yaml"}} {
-			files := []string{filepath.Join(deployDir, "compose.yaml")}
-			for _, o := range overlays {
-				files = append(files, filepath.Join(deployDir, o))
-			}
-			opts, err := cli.NewProjectOptions(files, cli.WithOsEnv, cli.WithProfiles(allProfiles),
-				cli.WithEnv([]string{"NATS_INSTALL_PASSWORD=x", "NATS_SLICER_PASSWORD=x", "NATS_COMPLETER_PASSWORD=x", "NATS_ACCESSLOG_PASSWORD=x",
-					"NATS_VIEWER_PASSWORD=x", "NATS_PRODUCER_DEMO_PASSWORD=x", "S3_ACCESS_KEY=x", "S3_SECRET_KEY=x", "GRAFANA_ADMIN_PASSWORD=x"}))
-			if err != nil {
-				t.Fatal(err)
-			}
-			p, err := cli.ProjectFromOptions(t.Context(), opts)
-			if err != nil {
-				t.Fatal(err)
-			}
+			p := load(t, overlays...)
 			if got := p.Services[service].Image; got != "registry.example/"+service+":7" {
 				t.Errorf("%v: %s is %s with %s set", overlays, service, got, variable)
 			}

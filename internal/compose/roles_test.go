@@ -18,6 +18,7 @@ import (
 	"github.com/tapedeck-io/tapedeck/internal/completer"
 	"github.com/tapedeck-io/tapedeck/internal/embed"
 	"github.com/tapedeck-io/tapedeck/internal/embed/embedtest"
+	"github.com/tapedeck-io/tapedeck/internal/lookaudit"
 	"github.com/tapedeck-io/tapedeck/internal/recording"
 	"github.com/tapedeck-io/tapedeck/internal/slicer"
 	access "github.com/tapedeck-io/tapedeck/pkg/accesslog"
@@ -254,6 +255,11 @@ func TestEachRoleCanDoAllThatItMustAndIsDeniedNothing(t *testing.T) {
 	s.finished(t, lib, lost)
 
 	s.view(t, lib, lost)
+	page := s.as(t, "web")
+	s.view(t, &recording.Library{Store: s.store, Conn: page, Layout: s.layout}, lost)
+	if err := lookaudit.Publish(t.Context(), page, lookaudit.Look{Session: lost, User: "ada", Format: "web"}); err != nil {
+		t.Error(err)
+	}
 	publishAccess(t, s.as(t, "producer-demo"))
 	select {
 	case <-hook:

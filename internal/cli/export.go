@@ -28,6 +28,7 @@ func (c *exportCommand) Run(ctx context.Context, s Streams, log *slog.Logger) er
 		return err
 	}
 	defer rec.close()
+	rec.looked(ctx, c.source, c.Format, log)
 	if c.Output == "" {
 		if c.Format == export.Recording && isTerminal(s.Out) {
 			return withStatus(exitUsage, errors.New("export: a recording is binary and standard output is a terminal; say -o FILE"))

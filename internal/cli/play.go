@@ -36,6 +36,7 @@ func (c *playCommand) Run(ctx context.Context, s Streams, log *slog.Logger) erro
 		return err
 	}
 	defer rec.close()
+	rec.looked(ctx, c.source, "play", log)
 	open := func(ctx context.Context) iter.Seq2[slicefmt.Record, error] {
 		return rec.Records(ctx, recording.Range{})
 	}

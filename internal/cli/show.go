@@ -39,6 +39,7 @@ func (c *showCommand) Run(ctx context.Context, s Streams, log *slog.Logger) erro
 		return err
 	}
 	defer rec.close()
+	rec.looked(ctx, c.source, "show", log)
 	if c.Events {
 		return c.events(ctx, s, rec)
 	}

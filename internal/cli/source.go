@@ -7,9 +7,11 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/user"
 	"strings"
 	"time"
 
+	"github.com/tapedeck-io/tapedeck/internal/lookaudit"
 	"github.com/tapedeck-io/tapedeck/internal/recording"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 )
@@ -46,6 +48,30 @@ func (s source) openRecording(ctx context.Context, t *target, log *slog.Logger) 
 		return nil, s.hint(err)
 	}
 	return &opened{Recording: rec, in: in}, nil
+}
+
+// looked publishes that somebody looks at the recording of a session, in a form.
+// Whoever has the keys of the store can read it without asking, so what cannot be
+// published is only told of.
+func (o *opened) looked(ctx context.Context, s source, format string, log *slog.Logger) {
+	if s.isFile() || o.in.conn == nil {
+		return
+	}
+	look := lookaudit.Look{Session: s.What, User: account(), Format: format}
+	if m, _ := o.Manifest(); m != nil {
+		look.Kind = m.Metadata.Kind
+	}
+	if err := lookaudit.Publish(ctx, o.in.conn, look); err != nil {
+		log.Warn("the audit log does not say that this recording was looked at", "session", s.What, "err", err)
+	}
+}
+
+// account is who runs this command.
+func account() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return fmt.Sprintf("uid-%d", os.Getuid())
 }
 
 // hint says what to do about a session that is not there.

@@ -54,8 +54,18 @@ func (l *Library) List(ctx context.Context, f Filter) iter.Seq2[Info, error] {
 	}
 }
 
-// onBus is the sessions that are not finished, the newest first.
+// onBus is the sessions that are not finished, the newest first, with who and when
+// of the first few.
 func (l *Library) onBus(ctx context.Context) ([]Info, error) {
+	infos, err := l.openSessions(ctx)
+	if err == nil {
+		l.describe(ctx, infos)
+	}
+	return infos, err
+}
+
+// openSessions is the sessions that are not finished, the newest first.
+func (l *Library) openSessions(ctx context.Context) ([]Info, error) {
 	logs, err := l.readLogs(ctx)
 	if err != nil {
 		return nil, err
@@ -75,7 +85,6 @@ func (l *Library) onBus(ctx context.Context) ([]Info, error) {
 	slices.SortFunc(infos, func(a, b Info) int {
 		return cmp.Or(b.Seen.Compare(a.Seen), cmp.Compare(a.Session, b.Session))
 	})
-	l.describe(ctx, infos)
 	return infos, nil
 }
 

@@ -25,6 +25,7 @@ type Config struct {
 
 	MaxReads int           `default:"64" help:"Recordings read at a time; further requests wait. With about 1 MiB each it bounds memory."`
 	Stall    time.Duration `default:"30s" help:"How long a viewer may take nothing before it is dropped."`
+	Recheck  time.Duration `default:"10s" help:"How often a live view looks whether its token is still good, and tells proxies that it lives."`
 	Drain    time.Duration `default:"5s" help:"How long requests may take to finish when the server stops."`
 }
 
@@ -45,6 +46,9 @@ func (c Config) orDefault() Config {
 	}
 	if c.Stall == 0 {
 		c.Stall = 30 * time.Second
+	}
+	if c.Recheck == 0 {
+		c.Recheck = 10 * time.Second
 	}
 	if c.Drain == 0 {
 		c.Drain = 5 * time.Second
@@ -77,8 +81,8 @@ func (c Config) Validate() error {
 	if c.MaxReads < 1 || c.MaxReads > 10_000 {
 		bad("max reads: %d is not within 1 to 10000", c.MaxReads)
 	}
-	if c.Stall < 0 || c.Drain < 0 {
-		bad("stall %s and drain %s must not be negative", c.Stall, c.Drain)
+	if c.Stall < 0 || c.Recheck < 0 || c.Drain < 0 {
+		bad("stall %s, recheck %s and drain %s must not be negative", c.Stall, c.Recheck, c.Drain)
 	}
 	return errors.Join(errs...)
 }

@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/tapedeck-io/tapedeck/internal/cast"
 	"github.com/tapedeck-io/tapedeck/internal/export"
 	"github.com/tapedeck-io/tapedeck/internal/recording"
+	"github.com/tapedeck-io/tapedeck/internal/web/sessions"
 	"github.com/tapedeck-io/tapedeck/pkg/events"
 	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
 )
@@ -49,6 +51,10 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, v *view) {
 
 // write writes a recording in another format.
 func (s *Server) write(w http.ResponseWriter, r *http.Request, v *view, format string) {
+	if v.Kind == sessions.Desktop && format != export.JSON {
+		s.fail(w, cast.ErrDesktop)
+		return
+	}
 	rd := s.open(w, r, v, format)
 	if rd == nil {
 		return

@@ -13,10 +13,6 @@ import (
 	"github.com/tapedeck-io/tapedeck/internal/web/token"
 )
 
-// What live answers do while nothing happens: say so, for proxies that cut silent
-// connections, and look whether the token is still good.
-const keepAlive = 10 * time.Second
-
 // catchUps is how many viewers of live sessions may read what is not on the tape
 // any more at a time; others wait.
 const catchUps = 8
@@ -33,7 +29,10 @@ func newSSE(w http.ResponseWriter) *sse {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // proxies that gather answers would hold it back
 	w.WriteHeader(http.StatusOK)
-	return &sse{w, http.NewResponseController(w)}
+	e := &sse{w, http.NewResponseController(w)}
+	_, _ = w.Write([]byte(": hello\n\n")) // the viewer learns that it is connected before anything happens
+	_ = e.flush()
+	return e
 }
 
 func (e *sse) send(event string, v any) error {
@@ -133,7 +132,7 @@ func (lv *liveView) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tick := time.NewTicker(keepAlive)
+	tick := time.NewTicker(lv.s.cfg.Recheck)
 	defer tick.Stop()
 	for {
 		b := t.read(pos)
@@ -285,16 +284,13 @@ func (s *Server) changes(w http.ResponseWriter, r *http.Request) {
 		since = id
 	}
 	out := newSSE(w)
-	if _, err := w.Write([]byte(": here come changes\n\n")); err != nil || out.flush() != nil {
-		return
-	}
 	if err := s.sendChanges(r.Context(), out, may, since); err != nil && r.Context().Err() == nil {
 		out.drop(err.Error())
 	}
 }
 
 func (s *Server) sendChanges(ctx context.Context, out *sse, may token.Token, since int64) error {
-	poll, tick := time.NewTicker(changePoll), time.NewTicker(keepAlive)
+	poll, tick := time.NewTicker(changePoll), time.NewTicker(s.cfg.Recheck)
 	defer poll.Stop()
 	defer tick.Stop()
 	for {

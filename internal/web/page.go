@@ -19,7 +19,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 	files, built := web.Files()
 	name := strings.TrimPrefix(r.URL.Path, "/")
 	switch {
-	case name == "" || strings.HasPrefix(name, "s/") || !built:
+	case name == "" || strings.HasPrefix(name, "s/"):
 		name = "index.html"
 		if !built {
 			name = web.Unbuilt

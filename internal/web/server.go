@@ -108,13 +108,13 @@ func (s *Server) Run(ctx context.Context) error {
 	keeping, cancel := context.WithCancel(ctx)
 	var keeper sync.WaitGroup
 	keeper.Go(func() {
-		k := sessions.Keeper{Index: s.index, Library: s.lib, Every: 2 * time.Second, Log: s.log}
+		k := sessions.Keeper{Index: s.index, Library: s.lib, Log: s.log}
 		_ = k.Run(keeping) // it is nil
 	})
 	defer keeper.Wait()
 	defer cancel()
 	served := make(chan error, 1)
-	l := s.listener
+	l := bounded{s.listener}
 	go func() {
 		if s.cfg.TLSCert != "" {
 			served <- h.ServeTLS(l, s.cfg.TLSCert, s.cfg.TLSKey)
@@ -137,4 +137,19 @@ func (s *Server) Run(ctx context.Context) error {
 	<-served
 	s.tapes.done.Wait()
 	return nil
+}
+
+// socketBuffer is what the kernel may hold for one viewer that does not read. By
+// itself it would be several MiB for each.
+const socketBuffer = 512 << 10
+
+// bounded bounds what the kernel holds for each connection.
+type bounded struct{ net.Listener }
+
+func (b bounded) Accept() (net.Conn, error) {
+	c, err := b.Listener.Accept()
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(socketBuffer) // without it more memory is used, and that is all
+	}
+	return c, err
 }

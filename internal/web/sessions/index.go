@@ -46,7 +46,6 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_started ON sessions (started DESC, session DESC);
 CREATE INDEX sessions_open    ON sessions (state) WHERE state <> 'finished';
 CREATE TABLE verdicts (session TEXT NOT NULL PRIMARY KEY, seen TEXT NOT NULL, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE marks (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 `
 
 // An Index is the file. Its methods may be called from several goroutines, and

@@ -44,7 +44,8 @@ INSERT INTO sessions (session, state, outcome, kind, user, host, started, ended,
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT max(coalesce(max(rev), 0) + 1, ?) FROM sessions))
 ON CONFLICT (session) DO UPDATE SET (state, outcome, kind, user, host, started, ended, text, body, meta, seen, rev) =
 	(excluded.state, excluded.outcome, excluded.kind, excluded.user, excluded.host, excluded.started, excluded.ended,
-	 excluded.text, excluded.body, excluded.meta, excluded.seen, excluded.rev)
+	 excluded.text, excluded.body, excluded.meta, excluded.seen,
+	 CASE WHEN (body, meta) = (excluded.body, excluded.meta) THEN rev ELSE excluded.rev END)
 WHERE (body, meta, seen) <> (excluded.body, excluded.meta, excluded.seen)`
 
 func putAll(ctx context.Context, tx *sql.Tx, entries []entry) error {

@@ -63,6 +63,9 @@ func FromInfo(i recording.Info) Session {
 		Session: i.Session, State: string(i.Status), Outcome: i.Outcome, Kind: kindOf(md), User: md.User, Login: md.Login, Host: md.Hostname,
 		Node: i.Node, Started: i.Started.UTC(), Events: i.Events, Missing: i.Missing, Late: i.Late, Bytes: i.Bytes, Parts: i.Parts, Metadata: md,
 	}
+	if !md.Start.IsZero() {
+		s.Started = md.Start.UTC() // the same while it runs and when it is finished
+	}
 	s.Cols, s.Rows = size(md.Size)
 	if i.Status != recording.Live {
 		s.Ended = i.Seen.UTC()

@@ -48,6 +48,15 @@ var faultTable = []fault{
 	{"leave of slicer", 4, func(m *nemesis, a, b float64) func(context.Context) bool {
 		return m.leave(pick(m.r.slicers, a), seconds(b*4))
 	}},
+	{"cut off slicer", 4, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.cutOff(pick(m.r.slicers, a), seconds(b*8))
+	}},
+	{"cut off completer", 1, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.cutOff(pick(m.r.finishers, a), seconds(b*8))
+	}},
+	{"cut off producer", 2, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.cutOff(pick(m.r.producers, a), seconds(b*8))
+	}},
 	{"kill completer", 5, func(m *nemesis, a, b float64) func(context.Context) bool {
 		return m.kill(pick(m.r.finishers, a), seconds(b*3))
 	}},
@@ -71,6 +80,9 @@ var faultTable = []fault{
 	}},
 	{"stop of NATS", 1, func(m *nemesis, a, b float64) func(context.Context) bool {
 		return m.pause(pick(m.r.nats, a), seconds(b*6))
+	}},
+	{"slow NATS", 1, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.slow(pick(m.r.nats, a), seconds(1+b*6))
 	}},
 	{"kill S3", 2, func(m *nemesis, _, b float64) func(context.Context) bool { return m.kill(m.r.s3, seconds(b*4)) }},
 	{"S3 trouble", 3, func(m *nemesis, a, b float64) func(context.Context) bool {
@@ -201,6 +213,37 @@ func (m *nemesis) leave(p *proc, d time.Duration) func(context.Context) bool {
 			m.mu.Unlock()
 		}
 	})
+}
+
+// cutOff has nothing pass between a process and its NATS server for a while.
+func (m *nemesis) cutOff(p *proc, d time.Duration) func(context.Context) bool {
+	return func(ctx context.Context) bool {
+		l := m.r.links[p]
+		if l == nil || !m.take(p) {
+			return false
+		}
+		defer m.give(p)
+		m.log.Info("cut off", "at", time.Since(m.began).Round(time.Millisecond), "process", p.name, "for", d.Round(time.Millisecond))
+		l.Cut()
+		sleep(ctx, d)
+		l.Mend()
+		return true
+	}
+}
+
+// slow lets a process run for a tenth of the time only, as one whose disk is slow.
+func (m *nemesis) slow(p *proc, d time.Duration) func(context.Context) bool {
+	return m.around(p, "slow", 0, func() { pulse(p, d) })
+}
+
+// pulse stops p for nine tenths of d, in short turns.
+func pulse(p *proc, d time.Duration) {
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		p.signal(syscall.SIGSTOP)
+		time.Sleep(90 * time.Millisecond)
+		p.signal(syscall.SIGCONT)
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // trouble has the proxy make trouble for a while.

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,9 @@ type RigConfig struct {
 	Nodes      int // NATS servers, 1 or 3; streams have as many replicas
 	SyncAlways bool
 	Log        *slog.Logger
-	Name       string // of the connection
+
+	EventsMaxBytes, UploadsMaxBytes int64  // room in streams; 2 GiB each if 0
+	S3Dir, NATSDir                  string // of what the servers keep; within Dir if empty
 }
 
 // Programs are the services, built.
@@ -52,7 +55,8 @@ func Build(ctx context.Context, dir string, flags ...string) (Programs, error) {
 const module = "github.com/tapedeck-io/tapedeck"
 
 // A Rig is an installation of processes on loopback, and what the driver needs to
-// look at it. The services reach S3 through Proxy, the driver goes past it.
+// look at it. The services reach S3 through Proxy, and NATS each through a Link of its
+// own; the driver goes past them.
 type Rig struct {
 	cfg       RigConfig
 	nats      []*proc
@@ -63,6 +67,7 @@ type Rig struct {
 	finishers []*proc
 	producers []*proc
 	states    []string
+	links     map[*proc]*Link
 
 	conn   *bus.Conn
 	layout bus.Layout
@@ -75,7 +80,7 @@ func NewRig(ctx context.Context, cfg RigConfig) (_ *Rig, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Rig{cfg: cfg}
+	r := &Rig{cfg: cfg, links: map[*proc]*Link{}}
 	defer func() {
 		if err != nil {
 			r.Close()
@@ -99,7 +104,7 @@ func (r *Rig) startServers() error {
 	r.ports = ports[:r.cfg.Nodes]
 	peers := ports[r.cfg.Nodes : 2*r.cfg.Nodes]
 	for i, port := range r.ports {
-		c := &natsChild{Dir: filepath.Join(r.cfg.Dir, fmt.Sprintf("nats-%d", i)), Name: fmt.Sprintf("n%d", i), Port: port, SyncAlways: r.cfg.SyncAlways}
+		c := &natsChild{Dir: filepath.Join(cmp.Or(r.cfg.NATSDir, r.cfg.Dir), fmt.Sprintf("nats-%d", i)), Name: fmt.Sprintf("n%d", i), Port: port, SyncAlways: r.cfg.SyncAlways}
 		if r.cfg.Nodes > 1 {
 			c.Cluster = &embed.NATSCluster{Name: "faults", Port: peers[i], Peers: peers}
 		}
@@ -111,7 +116,7 @@ func (r *Rig) startServers() error {
 	}
 	port := ports[2*r.cfg.Nodes]
 	r.s3, err = childProc(r.cfg.Dir, "s3", childSpec{S3: &s3Child{
-		Dir: filepath.Join(r.cfg.Dir, "s3"), Port: port, Access: access, Secret: secret, Bucket: bucket}})
+		Dir: cmp.Or(r.cfg.S3Dir, filepath.Join(r.cfg.Dir, "s3")), Port: port, Access: access, Secret: secret, Bucket: bucket}})
 	if err != nil {
 		return err
 	}
@@ -129,7 +134,7 @@ func (r *Rig) connect(ctx context.Context) error {
 	if r.conn, err = bus.Connect(ctx, bus.Options{URL: r.urls(), Name: "faults", Wait: time.Minute}, r.cfg.Log); err != nil {
 		return err
 	}
-	want := bus.Layout{Partitions: r.cfg.Partitions, Replicas: r.cfg.Nodes, EventsMaxBytes: 2 << 30, UploadsMaxBytes: 2 << 30}
+	want := bus.Layout{Partitions: r.cfg.Partitions, Replicas: r.cfg.Nodes, EventsMaxBytes: cmp.Or(r.cfg.EventsMaxBytes, 2<<30), UploadsMaxBytes: cmp.Or(r.cfg.UploadsMaxBytes, 2<<30)}
 	err = until(ctx, time.Minute, func() (err error) {
 		r.layout, err = bus.Ensure(ctx, r.conn, want)
 		return err
@@ -155,36 +160,64 @@ func (r *Rig) urls() []string {
 	return urls
 }
 
+// link makes the way of one more process to NATS. On a cluster a client learns of the
+// other servers from the one that it is connected to, and goes to them when the link
+// is cut.
+func (r *Rig) link() (*Link, string, error) {
+	l, err := newLink(fmt.Sprintf("127.0.0.1:%d", r.ports[len(r.links)%len(r.ports)]))
+	if err != nil {
+		return nil, "", err
+	}
+	return l, "nats://" + l.Addr(), nil
+}
+
+// service makes a process of one of the programs; it is not started.
+func (r *Rig) service(name, bin string, args ...string) (*proc, error) {
+	l, url, err := r.link()
+	if err != nil {
+		return nil, err
+	}
+	p := newProc(r.cfg.Dir, name, bin, serviceEnv, append(r.serviceArgs(url), args...)...)
+	r.links[p] = l
+	return p, nil
+}
+
 // serviceArgs are what the slicer and the completer have in common.
-func (r *Rig) serviceArgs() []string {
-	return []string{"--nats-url=" + strings.Join(r.urls(), ","), "--nats-wait=1m", "--s3-bucket=" + bucket, "--s3-path-style",
+func (r *Rig) serviceArgs(url string) []string {
+	return []string{"--nats-url=" + url, "--nats-wait=1m", "--s3-bucket=" + bucket, "--s3-path-style",
 		"--s3-region=us-east-1", "--s3-endpoint=http://" + r.Proxy.Addr(), "--s3-reply-timeout=20s", "--log-level=debug"}
 }
 
 var serviceEnv = []string{"TAPEDECK_S3_ACCESS_KEY=" + access, "TAPEDECK_S3_SECRET_KEY=" + secret}
 
 // AddSlicer makes one more slicer; it is not started.
-func (r *Rig) AddSlicer(args ...string) {
-	name := fmt.Sprintf("slicer-%d", len(r.slicers))
-	r.slicers = append(r.slicers, newProc(r.cfg.Dir, name, r.cfg.Programs.Slicer, serviceEnv, append(r.serviceArgs(), args...)...))
+func (r *Rig) AddSlicer(args ...string) error {
+	p, err := r.service(fmt.Sprintf("slicer-%d", len(r.slicers)), r.cfg.Programs.Slicer, args...)
+	r.slicers = append(r.slicers, p)
+	return err
 }
 
 // AddCompleter makes one more completer; it is not started.
-func (r *Rig) AddCompleter(args ...string) {
-	name := fmt.Sprintf("completer-%d", len(r.finishers))
-	r.finishers = append(r.finishers, newProc(r.cfg.Dir, name, r.cfg.Programs.Completer, serviceEnv, append(r.serviceArgs(), args...)...))
+func (r *Rig) AddCompleter(args ...string) error {
+	p, err := r.service(fmt.Sprintf("completer-%d", len(r.finishers)), r.cfg.Programs.Completer, args...)
+	r.finishers = append(r.finishers, p)
+	return err
 }
 
 // AddProducer makes one more producer; it is not started.
 func (r *Rig) AddProducer(seed uint64, slots, limit int) error {
 	n := len(r.producers)
 	state := filepath.Join(r.cfg.Dir, fmt.Sprintf("producer-%d.state", n))
-	p, err := childProc(r.cfg.Dir, fmt.Sprintf("producer-%d", n), childSpec{Produce: &Produce{
-		NATS: r.urls(), Seed: seed, Producer: n, Slots: slots, State: state, Limit: limit}})
+	l, url, err := r.link()
 	if err != nil {
 		return err
 	}
-	r.producers, r.states = append(r.producers, p), append(r.states, state)
+	p, err := childProc(r.cfg.Dir, fmt.Sprintf("producer-%d", n), childSpec{Produce: &Produce{
+		NATS: []string{url}, Seed: seed, Producer: n, Slots: slots, State: state, Limit: limit}})
+	if err != nil {
+		return err
+	}
+	r.producers, r.states, r.links[p] = append(r.producers, p), append(r.states, state), l
 	return nil
 }
 
@@ -217,6 +250,9 @@ func (r *Rig) Close() {
 		if p != nil {
 			p.kill()
 		}
+	}
+	for _, l := range r.links {
+		l.Close()
 	}
 	if r.Proxy != nil {
 		r.Proxy.Close()

@@ -66,10 +66,14 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	defer r.Close()
 	rng := rand.New(rand.NewPCG(cfg.Seed, 0))
 	for range cfg.Slicers {
-		r.AddSlicer(slicerArgs(rng)...)
+		if err := r.AddSlicer(slicerArgs(rng)...); err != nil {
+			return rep, err
+		}
 	}
 	for range cfg.Completers {
-		r.AddCompleter("--sweep=5s", "--retry-max=2s", "--keep-time=1h", "--drain=2s")
+		if err := r.AddCompleter("--sweep=5s", "--retry-max=2s", "--keep-time=1h", "--drain=2s"); err != nil {
+			return rep, err
+		}
 	}
 	for range cfg.Producers {
 		if err := r.AddProducer(cfg.Seed, cfg.Slots, cfg.Limit); err != nil {
@@ -122,6 +126,9 @@ func slicerArgs(rng *rand.Rand) []string {
 // or nothing gets on any more.
 func (r *Rig) settle(ctx context.Context, cfg Config, v *verifier) error {
 	r.Proxy.Set(nil)
+	for _, l := range r.links {
+		l.Mend()
+	}
 	if err := r.startAll(); err != nil {
 		return err
 	}

@@ -56,17 +56,22 @@ func (b *Bench) Close() {
 func (b *Bench) sessions(row Row) []Session {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(row.Name()))
-	id := func(kind string) string { return fmt.Sprintf("row-%d-%x-%s", b.n, h.Sum64()&0xffffff, kind) }
+	load := sessionsOf(fmt.Sprintf("row-%d-%x", b.n, h.Sum64()&0xffffff))
+	load[1].late = 1
+	return load
+}
+
+// sessionsOf are sessions of several sorts, whose ids begin with label.
+func sessionsOf(label string) []Session {
+	id := func(kind string) string { return label + "-" + kind }
 	make := func(kind string, events int64, size int, random bool, pace time.Duration, burst int) Session {
 		k := fnv.New64a()
 		_, _ = k.Write([]byte(id(kind)))
 		return Session{ID: id(kind), Kind: kind, Events: events, size: size, random: random, pace: pace, burst: burst, key: k.Sum64()}
 	}
-	idle := make("idle", 30, 40, false, 500*time.Millisecond, 10)
-	idle.late = 1
 	return []Session{
 		make("large", 150, 61_000, true, 20*time.Millisecond, 10),
-		idle,
+		make("idle", 30, 40, false, 500*time.Millisecond, 10),
 		make("flood", 2000, 100, false, 0, 500),
 		make("empty", 0, 1, false, 0, 1),
 	}
@@ -98,7 +103,8 @@ func (b *Bench) service(program, name string, spec string, args ...string) *proc
 	if program == "completer" {
 		bin, own = b.r.cfg.Programs.Completer, []string{"--sweep=1s", "--retry-max=1s", "--drain=2s"}
 	}
-	p := newProc(b.r.cfg.Dir, fmt.Sprintf("row-%d-%s-%s", b.n, program, name), bin, serviceEnv, append(append(b.r.serviceArgs(), own...), args...)...)
+	url := strings.Join(b.r.urls(), ",")
+	p := newProc(b.r.cfg.Dir, fmt.Sprintf("row-%d-%s-%s", b.n, program, name), bin, serviceEnv, append(append(b.r.serviceArgs(url), own...), args...)...)
 	if spec != "" {
 		p.env = append([]string{failpoint.Env + "=" + spec}, p.env...)
 	}

@@ -6,6 +6,10 @@
 #
 # With FENCE=off the services are built without the fence, and the run must find bad recordings: it shows that
 # the suite can see. RACE=on builds them with the race detector. TABLE=on writes docs/faults.md instead.
+#
+#   SEED=7 AWAY=3m scripts/faults.sh scenes
+#
+# plays what goes wrong with a whole installation, one thing at a time; servers are away for AWAY.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,6 +19,10 @@ go build -o "$bin/faultrun" ./internal/faults/faultrun
 
 if [ "${TABLE:-}" = on ]; then
 	"$bin/faultrun" table --out=docs/faults.md
+	exit
+fi
+if [ "${1:-}" = scenes ]; then
+	"$bin/faultrun" scenes
 	exit
 fi
 args=(--duration="${DURATION:-10m}" --seed="${SEED:-0}")

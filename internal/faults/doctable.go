@@ -70,10 +70,13 @@ func RunTable(ctx context.Context, dir string, programs Programs, rows []Row, be
 	}
 }
 
-const tableHead = `# Every write, failing
+const tableHead = `# What goes wrong, and what comes of it
 
-This page is written by ` + "`TABLE=on scripts/faults.sh`" + `; do not edit it. Each row is one run of the real programs against a real NATS server and a
-real S3 gateway: four sessions (two parts, an idle one with checkpoints and a message from a stranger, 2,000 events, none) are recorded while one
+This page is written by ` + "`TABLE=on scripts/faults.sh`" + `; do not edit it.
+
+## Every write, failing
+
+Each row is one run of the real programs against a real NATS server and a real S3 gateway: four sessions (two parts, an idle one with checkpoints and a message from a stranger, 2,000 events, none) are recorded while one
 write fails in one way. A row is good if the fault did happen and afterwards every session has its recording, verified against its manifest and
 compared byte for byte, in order, with what was produced.
 
@@ -109,5 +112,34 @@ func WriteTable(w io.Writer, results []RowResult, times int) {
 			verdict = "**bad**: " + strings.ReplaceAll(res.Err.Error(), "|", "/")
 		}
 		fmt.Fprintf(w, "| %s | %s | %s | %s |\n", at, r.Fault, leaves, verdict)
+	}
+}
+
+// WriteScenes writes what came of the scenes.
+func WriteScenes(w io.Writer, results []SceneResult, seed uint64, away time.Duration) {
+	good := 0
+	for _, res := range results {
+		if res.Err == nil {
+			good++
+		}
+	}
+	fmt.Fprintf(w, `
+## Everything else, one at a time
+
+Each scene is an installation of its own, with its servers and services as processes; a service reaches NATS through a TCP proxy that can be cut, and S3
+through one that can make trouble. A scene is good if what it says holds and every recording is verified and is, byte for byte, what was produced. A server
+that is away is away for %s. Repeat with `+"`SEED=%d scripts/faults.sh scenes`"+`.
+
+%d of %d scenes are good.
+
+| what goes wrong | how, and what has to hold | result |
+|---|---|---|
+`, away, seed, good, len(results))
+	for _, res := range results {
+		verdict := "good"
+		if res.Err != nil {
+			verdict = "**bad**: " + strings.ReplaceAll(res.Err.Error(), "|", "/")
+		}
+		fmt.Fprintf(w, "| %s | %s | %s |\n", res.Scene.Name, res.Scene.What, verdict)
 	}
 }

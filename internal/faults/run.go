@@ -40,6 +40,7 @@ type Report struct {
 	Verified int
 	Events   int64
 	Faults   map[string]int
+	Strange  int // producers that did what they must not, beside the others
 	S3       map[string]int64
 	Bad      map[string]string // by session
 	Unclean  []string          // processes that ended as they must not
@@ -87,8 +88,11 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	verifying, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { v.run(verifying) })
+	odd, goodbye := context.WithCancel(ctx)
+	wg.Go(func() { rep.Strange = r.strangers(odd, cfg.Seed) })
 	m := newNemesis(r, cfg, rng, &rep)
 	m.run(ctx)
+	goodbye()
 	calm := time.Now()
 	err = r.settle(ctx, cfg, v)
 	stop()
@@ -105,6 +109,19 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 		}
 	}
 	return rep, nil
+}
+
+// strangers has producers do what they must not, one after the other, until ctx is
+// done. What becomes of their own sessions is not looked at here, where the servers
+// fail as well; that they spoil no other's is.
+func (r *Rig) strangers(ctx context.Context, seed uint64) (n int) {
+	rng := rand.New(rand.NewPCG(seed, 4))
+	for ; ctx.Err() == nil; n++ {
+		o := oddities[rng.IntN(len(oddities))]
+		o.do(r.stranger(ctx, fmt.Sprintf("odd%x-%d", seed, n)))
+		sleep(ctx, time.Duration(rng.Int64N(int64(2*time.Second))))
+	}
+	return n
 }
 
 // slicerArgs draws how a slicer is set up: what is rare with the defaults happens

@@ -90,8 +90,10 @@ var (
 	quickCompleter = []string{"--sweep=1s", "--retry-max=1s", "--drain=2s"}
 )
 
-// services starts n slicers and a completer.
-func (a *act) services(n int, args ...string) error {
+// services starts n slicers and a completer, and waits until they are at work: what
+// cannot reach its servers when it starts ends with an error, and whoever started it
+// starts it again.
+func (a *act) services(ctx context.Context, n int, args ...string) error {
 	var errs []error
 	for range n {
 		errs = append(errs, a.r.AddSlicer(append(quickSlicer, args...)...))
@@ -100,7 +102,10 @@ func (a *act) services(n int, args ...string) error {
 	for _, p := range append(append([]*proc{}, a.r.slicers...), a.r.finishers...) {
 		errs = append(errs, p.start())
 	}
-	return errors.Join(errs...)
+	for _, p := range a.r.slicers {
+		errs = append(errs, a.said(ctx, p, "slicer started"))
+	}
+	return errors.Join(append(errs, a.said(ctx, a.r.finishers[0], "completer started"))...)
 }
 
 // during produces the load, does f meanwhile, and looks whether every session of the

@@ -45,7 +45,7 @@ func oddityNames() string {
 }
 
 func cutOffSlicers(ctx context.Context, a *act) error {
-	if err := a.services(2); err != nil {
+	if err := a.services(ctx, 2); err != nil {
 		return err
 	}
 	return a.during(ctx, a.load(0), func() error {
@@ -92,7 +92,7 @@ func (a *act) owner(ctx context.Context) (owner *proc, err error) {
 }
 
 func cutOffCompleter(ctx context.Context, a *act) error {
-	if err := a.services(1); err != nil {
+	if err := a.services(ctx, 1); err != nil {
 		return err
 	}
 	return a.during(ctx, a.load(0), func() error {
@@ -106,7 +106,7 @@ func cutOffCompleter(ctx context.Context, a *act) error {
 }
 
 func cutOffProducer(ctx context.Context, a *act) error {
-	if err := a.services(1); err != nil {
+	if err := a.services(ctx, 1); err != nil {
 		return err
 	}
 	l, url, err := a.r.link()
@@ -133,7 +133,7 @@ func cutOffProducer(ctx context.Context, a *act) error {
 }
 
 func slowServer(ctx context.Context, a *act) error {
-	if err := a.services(1); err != nil {
+	if err := a.services(ctx, 1); err != nil {
 		return err
 	}
 	return a.during(ctx, a.load(0), func() error {
@@ -143,7 +143,7 @@ func slowServer(ctx context.Context, a *act) error {
 }
 
 func loseLeader(ctx context.Context, a *act) error {
-	if err := a.services(2); err != nil {
+	if err := a.services(ctx, 2); err != nil {
 		return err
 	}
 	return a.during(ctx, a.load(0), func() error {
@@ -164,7 +164,7 @@ func loseLeader(ctx context.Context, a *act) error {
 }
 
 func fullS3(ctx context.Context, a *act) error {
-	if err := a.services(1); err != nil {
+	if err := a.services(ctx, 1); err != nil {
 		return err
 	}
 	free, err := fillDisk(a.disk, 256<<10)
@@ -181,7 +181,7 @@ func fullS3(ctx context.Context, a *act) error {
 }
 
 func fullNATS(ctx context.Context, a *act) error {
-	if err := a.services(1); err != nil {
+	if err := a.services(ctx, 1); err != nil {
 		return err
 	}
 	if err := a.during(ctx, a.load(0), func() error { return nil }); err != nil {
@@ -206,7 +206,7 @@ func fullNATS(ctx context.Context, a *act) error {
 }
 
 func fullStream(ctx context.Context, a *act) error {
-	if err := a.services(1, "--keep-time=1s", "--trim-step=1", "--trim-every=50ms", "--checkpoint-budget=1048576"); err != nil {
+	if err := a.services(ctx, 1, "--keep-time=1s", "--trim-step=1", "--trim-every=50ms", "--checkpoint-budget=1048576"); err != nil {
 		return err
 	}
 	a.r.Proxy.Set(func(*http.Request) Trouble { return SlowDown })
@@ -229,7 +229,7 @@ func fullStream(ctx context.Context, a *act) error {
 }
 
 func fullLog(ctx context.Context, a *act) error {
-	if err := a.services(1); err != nil {
+	if err := a.services(ctx, 1); err != nil {
 		return err
 	}
 	var load []Session
@@ -243,7 +243,7 @@ func fullLog(ctx context.Context, a *act) error {
 }
 
 func awayS3(ctx context.Context, a *act) error {
-	if err := a.services(1, "--memory-budget=67108864", "--checkpoint-budget=33554432"); err != nil {
+	if err := a.services(ctx, 1, "--memory-budget=67108864", "--checkpoint-budget=33554432"); err != nil {
 		return err
 	}
 	if err := a.during(ctx, a.load(0), func() error { return nil }); err != nil {
@@ -288,7 +288,7 @@ func resident(pid int) int64 {
 }
 
 func recreated(ctx context.Context, a *act) error {
-	if err := a.services(1); err != nil {
+	if err := a.services(ctx, 1); err != nil {
 		return err
 	}
 	first := a.load(0)
@@ -325,7 +325,7 @@ func recreated(ctx context.Context, a *act) error {
 
 func silent(ctx context.Context, a *act) error {
 	const hour = 8 * time.Second
-	if err := a.services(2, fmt.Sprintf("--abandon-after=%s", hour)); err != nil {
+	if err := a.services(ctx, 2, fmt.Sprintf("--abandon-after=%s", hour)); err != nil {
 		return err
 	}
 	s := a.load(0)[1]
@@ -363,7 +363,7 @@ func silent(ctx context.Context, a *act) error {
 }
 
 func endless(ctx context.Context, a *act) error {
-	if err := a.services(1, "--abandon-after=8s", "--keep-time=1s", "--trim-step=1", "--trim-every=50ms"); err != nil {
+	if err := a.services(ctx, 1, "--abandon-after=8s", "--keep-time=1s", "--trim-step=1", "--trim-every=50ms"); err != nil {
 		return err
 	}
 	s := a.load(0)[1]
@@ -421,7 +421,7 @@ func (a *act) trimmed(ctx context.Context) error {
 }
 
 func odd(ctx context.Context, a *act) error {
-	if err := a.services(1); err != nil {
+	if err := a.services(ctx, 1); err != nil {
 		return err
 	}
 	for i, o := range oddities {

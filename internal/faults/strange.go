@@ -115,7 +115,7 @@ var oddities = []oddity{
 	{"a partition that is not the session's", func(c *strange) {
 		right := c.p
 		c.send(nil, frame(c.event(0)))
-		c.p = 1 - right
+		c.p = (right + 1) % c.r.layout.Partitions
 		c.send(nil, frame(c.event(1)))
 		c.p = right
 		c.end(1)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -22,7 +23,8 @@ import (
 
 type program struct {
 	Random randomCommand `cmd:"" default:"withargs" help:"Break things at random (the default)."`
-	Table  tableCommand  `cmd:"" help:"Fail each write in each way, once at a time."`
+	Table  tableCommand  `cmd:"" help:"Fail each write in each way, once at a time, then play each scene, and write what came of it."`
+	Scenes sceneCommand  `cmd:"" help:"Play each scene: one thing that goes wrong with a whole installation."`
 }
 
 // where are the programs and their files.
@@ -41,10 +43,22 @@ type randomCommand struct {
 
 type tableCommand struct {
 	where
-	Match   string `help:"Only rows whose name has this in it."`
+	sceneFlags
 	Benches int    `help:"Rows that run at once." default:"2"`
 	Times   int    `help:"How often each row runs." default:"1"`
 	Out     string `help:"File for the table; standard output if there is none." type:"path"`
+}
+
+type sceneFlags struct {
+	Match string        `help:"Only rows and scenes whose name has this in it."`
+	Seed  uint64        `help:"Seed of what the scenes draw; 0: a random one, which is printed." env:"SEED"`
+	Away  time.Duration `help:"How long a server is away." default:"20s" env:"AWAY"`
+}
+
+type sceneCommand struct {
+	where
+	sceneFlags
+	AtOnce int `help:"Scenes that are played at once." default:"2"`
 }
 
 func main() {
@@ -113,6 +127,7 @@ func tell(r faults.Report) {
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {
 		fmt.Printf("  %5d × %s\n", r.Faults[name], name)
 	}
+	fmt.Printf("  %5d × strange producer\n", r.Strange)
 	for _, name := range slices.Sorted(maps.Keys(r.S3)) {
 		fmt.Printf("  %5d × S3 request: %s\n", r.S3[name], name)
 	}
@@ -124,7 +139,38 @@ func tell(r faults.Report) {
 	}
 }
 
-// Run runs the table.
+// play plays the scenes and tells of each.
+func (f *sceneFlags) play(ctx context.Context, dir string, programs faults.Programs, atOnce int) (results []faults.SceneResult, bad int) {
+	if f.Seed == 0 {
+		f.Seed = rand.Uint64N(1 << 32)
+	}
+	fmt.Fprintf(os.Stderr, "SEED=%d AWAY=%s\n", f.Seed, f.Away)
+	scenes := slices.DeleteFunc(faults.Scenes(), func(s faults.Scene) bool { return !strings.Contains(s.Name, f.Match) })
+	cfg := faults.SceneConfig{Seed: f.Seed, Away: f.Away, Programs: programs, Dir: dir, Log: logger()}
+	return faults.RunScenes(ctx, cfg, scenes, atOnce, func(res faults.SceneResult) {
+		verdict := "good"
+		if res.Err != nil {
+			verdict = "BAD: " + res.Err.Error()
+			bad++
+		}
+		fmt.Fprintf(os.Stderr, "%6s %s: %s\n", res.Took.Round(100*time.Millisecond), res.Scene.Name, verdict)
+	}), bad
+}
+
+// Run plays the scenes.
+func (c *sceneCommand) Run(ctx context.Context) error {
+	programs, err := c.build(ctx)
+	if err != nil {
+		return err
+	}
+	results, bad := c.play(ctx, c.Dir, programs, c.AtOnce)
+	if bad > 0 || len(results) == 0 {
+		return fmt.Errorf("%d of %d scenes are bad; repeat with SEED=%d (logs in %s)", bad, len(results), c.Seed, c.Dir)
+	}
+	return os.RemoveAll(c.Dir)
+}
+
+// Run runs the table and plays the scenes.
 func (c *tableCommand) Run(ctx context.Context) error {
 	programs, err := c.build(ctx)
 	if err != nil {
@@ -144,6 +190,7 @@ func (c *tableCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	scenes, badScenes := c.play(ctx, c.Dir, programs, c.Benches)
 	out := os.Stdout
 	if c.Out != "" {
 		if out, err = os.Create(c.Out); err != nil {
@@ -152,8 +199,9 @@ func (c *tableCommand) Run(ctx context.Context) error {
 		defer out.Close()
 	}
 	faults.WriteTable(out, results, c.Times)
-	if bad > 0 {
-		return fmt.Errorf("%d of %d rows are bad (logs in %s)", bad, len(rows), c.Dir)
+	faults.WriteScenes(out, scenes, c.Seed, c.Away)
+	if bad+badScenes > 0 {
+		return fmt.Errorf("%d of %d rows and %d of %d scenes are bad (logs in %s)", bad, len(rows), badScenes, len(scenes), c.Dir)
 	}
 	return os.RemoveAll(c.Dir)
 }

@@ -1,6 +1,29 @@
 package bus
 
-import "errors"
+import (
+	"context"
+	"errors"
+	"net"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Away says whether an error means that the bus cannot be reached, or does not
+// answer, which time can mend; and not that it refuses, or is set up wrong.
+func Away(err error) bool {
+	var net net.Error
+	var api *jetstream.APIError
+	switch {
+	case errors.Is(err, ErrPermission), errors.Is(err, ErrNotInstalled), errors.Is(err, nats.ErrAuthorization):
+		return false
+	case errors.As(err, &api):
+		return api.Code >= 500
+	}
+	return errors.As(err, &net) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoServers) ||
+		errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrConnectionClosed) ||
+		errors.Is(err, nats.ErrDisconnected) || errors.Is(err, jetstream.ErrNoStreamResponse)
+}
 
 // Errors that callers can test for.
 var (

@@ -71,6 +71,52 @@ func (p *Publisher) takeOver(ctx context.Context, node, sid string, recall func(
 	return s, nil
 }
 
+// A Standing is how far a session has come.
+type Standing struct {
+	Next int64 // index behind the last event that the bus or the upload log knows of
+	Over bool  // it has ended, was handed over or was abandoned; nothing more is recorded
+}
+
+// Standing says how far session sid of node has come, without a word to it.
+// [ErrNoSession] if nothing is known of it, or no longer.
+func (p *Publisher) Standing(ctx context.Context, node, sid string) (st Standing, err error) {
+	if err := validNames(node, sid); err != nil {
+		return st, fmt.Errorf("look at session: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("look at session %s of node %s: %w", sid, node, err)
+		}
+	}()
+	part := Partition(sid, p.l.Partitions)
+	subject := EventSubject(part, node, sid)
+	msg, seq, at, err := p.c.last(ctx, EventStream(part), subject)
+	onBus := err == nil
+	if onBus {
+		m, err := decode(subject, msg.Header, msg.Data, seq, at)
+		if err != nil {
+			return st, err
+		}
+		if st.Next, err = m.next(); err != nil {
+			return st, err
+		}
+		st.Over = m.Control == ControlEnd || m.Control == ControlHandover
+	} else if !errors.Is(err, errNotFound) {
+		return st, err
+	}
+	state, err := p.c.sessionState(ctx, part, sid)
+	switch {
+	case err == nil:
+		st.Next, st.Over = max(st.Next, state.Next), st.Over || state.Ended
+	case errors.Is(err, errNotFound) && !onBus:
+		return st, ErrNoSession
+	case errors.Is(err, errNotFound), errors.Is(err, ErrPermission) && onBus:
+	default:
+		return st, err
+	}
+	return st, nil
+}
+
 // learn sets where the session stands.
 func (s *Stream) learn(ctx context.Context) error {
 	next, last, err := s.learnFromMessages(ctx)

@@ -50,6 +50,7 @@ type Stream struct {
 	closed  bool
 	err     error
 	done    chan struct{}
+	then    func() // once done, on a goroutine of its own; nil: nothing
 }
 
 // A message is one message of the session, before and while it is in flight.
@@ -304,6 +305,47 @@ func (s *Stream) Close(ctx context.Context) error {
 	return err
 }
 
+// Abort gives the session up: every call from now on returns err, and Done is
+// closed. What was not stored may still be, if it is under way; the session stays
+// open on the bus and can be resumed.
+func (s *Stream) Abort(err error) {
+	s.mu.Lock()
+	defer s.unlock()
+	s.fail(s.errorf("%w", err))
+}
+
+// Unstored calls f with each event that was appended and that the bus has not
+// acknowledged, in order, and returns the note that was made before the first of
+// them ([Stream.SetNote]), or would be made now if there is none. f must not keep
+// the bytes nor use the stream.
+func (s *Stream) Unstored(f func(index int64, oneof []byte) error) (first int64, note string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first = s.stored
+	if s.note != nil {
+		note = s.note()
+	}
+	for i, m := range s.queue {
+		if i == 0 {
+			first, note = m.first, m.note
+		}
+		for rest := m.body; len(rest) > 0; {
+			var rec []byte
+			if rec, rest, err = slicefmt.NextFrame(rest); err != nil {
+				return first, note, err
+			}
+			h, err := events.Scan(rec)
+			if err != nil {
+				return first, note, err
+			}
+			if err := f(h.Index, rec); err != nil {
+				return first, note, err
+			}
+		}
+	}
+	return first, note, nil
+}
+
 // Next is the index that the next event should have.
 func (s *Stream) Next() int64 {
 	s.mu.Lock()
@@ -338,6 +380,18 @@ func (s *Stream) Err() error {
 // Done is closed when Err is no longer nil.
 func (s *Stream) Done() <-chan struct{} { return s.done }
 
+// AfterDone has f called, on a goroutine of its own, when Done is closed. It is
+// for a caller that cannot keep a goroutine waiting for each of many streams.
+func (s *Stream) AfterDone(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		go f()
+		return
+	}
+	s.then = f
+}
+
 // fail ends the stream. What is in flight may still be stored.
 func (s *Stream) fail(err error) {
 	if s.err != nil {
@@ -351,5 +405,8 @@ func (s *Stream) fail(err error) {
 	s.queue, s.bytes, s.waiting = nil, 0, nil
 	s.p.forget(s)
 	close(s.done)
+	if s.then != nil {
+		go s.then()
+	}
 	s.change()
 }

@@ -26,7 +26,12 @@
 //
 // When the bus is away, accepted events wait in a bounded queue, and once that
 // is full Write and Emit block until the bus is back, the session is closed,
-// or the caller's context is done. That is the policy called block.
+// or the caller's context is done. That is [PolicyBlock]. With [PolicyFail] the
+// session fails instead, and with [PolicySpool] what waits goes to disk: whatever
+// the bus has not acknowledged within [Options.Patience] is synced to a file, and
+// from then on each event is before it is accepted. It is sent, in order, when the
+// bus is back, by this process or another. Sessions can then begin and end
+// without the bus, and Flush and End mean the bus or the disk.
 //
 // A process that dies loses what was accepted and not flushed. Another can
 // [Recorder.Resume] the session behind the last event that the bus has.
@@ -38,11 +43,13 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
+	"github.com/tapedeck-io/tapedeck/pkg/spool"
 )
 
 // Errors that a caller can test for. Those of the bus (bus.ErrConflict,
@@ -51,6 +58,7 @@ var (
 	ErrClosed   = errors.New("session is closed")       // after End, Close or Recorder.Close
 	ErrTooLarge = errors.New("event is too large")      // over 65,536 bytes as an encoded OneOf
 	ErrNotFound = errors.New("bus has no such session") // nothing to resume
+	ErrBusAway  = errors.New("bus takes no events")     // of a session with PolicyFail
 )
 
 // DefaultAlive is how often an idle session says that it is alive. Abandoning
@@ -67,20 +75,34 @@ type Options struct {
 	// Alive is how often a session with nothing to say tells the bus that it
 	// lives. Default DefaultAlive. Keep it well under the slicer's abandon time.
 	Alive time.Duration
+	// Policy is what happens when the bus takes no events. Default PolicyBlock.
+	Policy Policy
+	// Patience is how long the bus may leave an event unacknowledged before
+	// PolicySpool or PolicyFail acts. Default 2 s, in which a server restarts or
+	// a cluster elects a leader.
+	Patience time.Duration
+	// Spool is where PolicySpool keeps events.
+	Spool *spool.Dir
 	// Logger gets warnings that no caller sees. Default: none.
 	Logger *slog.Logger
-	// Meter measures what is published. Default: nothing is measured.
+	// Meter measures what is published and what is spooled. Default: nothing is
+	// measured.
 	Meter metric.Meter
 }
 
 // A Recorder records the sessions of one node. Its methods may be called from
 // several goroutines.
 type Recorder struct {
-	opts   Options
-	conn   *bus.Conn
-	layout bus.Layout
-	pub    *bus.Publisher
-	log    *slog.Logger
+	opts    Options
+	log     *slog.Logger
+	connect Connect // nil: there is a link from the beginning
+	dialing chan struct{}
+	link    atomic.Pointer[link]
+
+	sending   sync.WaitGroup // goroutines that send what is spooled
+	stopCtx   context.Context
+	stop      context.CancelFunc
+	unmeasure func() error
 
 	mu       sync.Mutex
 	sessions map[string]*Session
@@ -90,8 +112,20 @@ type Recorder struct {
 
 // New makes a Recorder on a connection, which stays the caller's to close.
 func New(conn *bus.Conn, layout bus.Layout, opts Options) (*Recorder, error) {
+	r, err := newRecorder(opts)
+	if err != nil {
+		return nil, err
+	}
+	r.link.Store(r.newLink(conn, layout, false))
+	return r, nil
+}
+
+func newRecorder(opts Options) (*Recorder, error) {
 	if err := bus.ValidName(opts.Node); err != nil {
 		return nil, fmt.Errorf("check node %q: %w", opts.Node, err)
+	}
+	if err := opts.policy(); err != nil {
+		return nil, err
 	}
 	if opts.Alive <= 0 {
 		opts.Alive = DefaultAlive
@@ -99,14 +133,11 @@ func New(conn *bus.Conn, layout bus.Layout, opts Options) (*Recorder, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Recorder{
-		opts:     opts,
-		conn:     conn,
-		layout:   layout,
-		log:      opts.Logger,
-		pub:      bus.NewPublisher(conn, layout, bus.PublisherOptions{Logger: opts.Logger, Meter: opts.Meter}),
-		sessions: make(map[string]*Session),
-	}, nil
+	r := &Recorder{opts: opts, log: opts.Logger, dialing: make(chan struct{}, 1), sessions: make(map[string]*Session)}
+	r.stopCtx, r.stop = context.WithCancel(context.Background())
+	var err error
+	r.unmeasure, err = measure(opts)
+	return r, err
 }
 
 // Sessions returns how many sessions are open.
@@ -124,7 +155,9 @@ func (r *Recorder) has(sid string) bool {
 
 // Close closes every session that is still open, as [Session.Close] does: what
 // was accepted is flushed and the sessions stay resumable. It returns the
-// first error. No session can be started afterwards.
+// first error. What is spooled is sent on for as long as Options.Patience if the
+// bus takes it, and stays on disk for the next process if not. No session can be
+// started afterwards.
 func (r *Recorder) Close(ctx context.Context) error {
 	r.mu.Lock()
 	r.closed = true
@@ -140,8 +173,11 @@ func (r *Recorder) Close(ctx context.Context) error {
 		wg.Go(func() { errs[i] = s.Close(ctx) })
 	}
 	wg.Wait()
-	r.pub.Close()
-	return errors.Join(errs...)
+	r.finishSending(ctx)
+	if link := r.link.Load(); link != nil {
+		link.close()
+	}
+	return errors.Join(append(errs, r.unmeasure())...)
 }
 
 // add lists the session, so that it is kept alive and gets its status.
@@ -154,13 +190,22 @@ func (r *Recorder) add(s *Session) error {
 	if r.sessions[s.id] != nil {
 		return fmt.Errorf("open session %s: it is already open here", s.id)
 	}
-	stop, err := bus.WatchStatus(r.conn, r.opts.Node, s.id, s.onStatus)
-	if err != nil {
-		return fmt.Errorf("open session %s: %w", s.id, err)
+	if link := r.link.Load(); link != nil {
+		if err := r.watch(link, s); err != nil {
+			return fmt.Errorf("open session %s: %w", s.id, err)
+		}
 	}
-	s.unwatch = stop
 	r.track(s)
 	return nil
+}
+
+// watch has the session told how far S3 has it. r.mu is held.
+func (r *Recorder) watch(link *link, s *Session) error {
+	stop, err := bus.WatchStatus(link.conn, r.opts.Node, s.id, s.onStatus)
+	if err == nil {
+		s.unwatch = stop
+	}
+	return err
 }
 
 // track keeps s alive from now on. r.mu is held.

@@ -35,8 +35,15 @@ func (r *Recorder) Resume(ctx context.Context, spec Spec) (*Session, error) {
 	if r.has(spec.ID) {
 		return nil, fmt.Errorf("resume session %s: it is open here", spec.ID)
 	}
+	if err := r.sendFirst(ctx, spec.ID); err != nil {
+		return nil, err
+	}
+	link, err := r.reach(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("resume session %s: %w", spec.ID, err)
+	}
 	var s *Session
-	out, next, err := r.pub.ResumeWith(ctx, r.opts.Node, spec.ID, func(last bus.Message) (func() string, error) {
+	out, next, err := link.pub.ResumeWith(ctx, r.opts.Node, spec.ID, func(last bus.Message) (func() string, error) {
 		s = newSession(r, spec, nil)
 		return s.encodeNote, s.recall(last)
 	})
@@ -46,7 +53,7 @@ func (r *Recorder) Resume(ctx context.Context, spec Spec) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.out, s.next = out, next
+	s.out, s.next = r.guard(s, out), next
 	if err := r.add(s); err != nil {
 		s.shut()
 		return nil, err
@@ -91,20 +98,8 @@ func (s *Session) encodeNote() string {
 
 // recall takes over what the last message of the session says.
 func (s *Session) recall(last bus.Message) error {
-	var n note
-	if last.Note != "" {
-		if err := json.Unmarshal([]byte(last.Note), &n); err != nil {
-			return fmt.Errorf("read note of message %d: %w", last.Seq, err)
-		}
-	}
-	if n.Started != 0 {
-		s.spec.Started = time.UnixMilli(n.Started)
-	}
-	for _, user := range n.Participants {
-		s.addParticipant(user)
-	}
-	if n.First != 0 {
-		s.print = printState{started: true, first: time.UnixMilli(n.First), delay: n.Delay, chunk: n.Chunk, offset: n.Offset}
+	if err := s.recallNote(last.Note); err != nil {
+		return fmt.Errorf("read note of message %d: %w", last.Seq, err)
 	}
 	for oneof, err := range last.Records() {
 		if err == nil {
@@ -118,6 +113,27 @@ func (s *Session) recall(last bus.Message) error {
 		s.spec.Started = stamp(time.Now())
 	}
 	s.takeNote()
+	return nil
+}
+
+// recallNote takes over what a note says; an empty one says nothing.
+func (s *Session) recallNote(text string) error {
+	if text == "" {
+		return nil
+	}
+	var n note
+	if err := json.Unmarshal([]byte(text), &n); err != nil {
+		return err
+	}
+	if n.Started != 0 {
+		s.spec.Started = time.UnixMilli(n.Started)
+	}
+	for _, user := range n.Participants {
+		s.addParticipant(user)
+	}
+	if n.First != 0 {
+		s.print = printState{started: true, first: time.UnixMilli(n.First), delay: n.Delay, chunk: n.Chunk, offset: n.Offset}
+	}
 	return nil
 }
 

@@ -15,20 +15,21 @@ import (
 	"github.com/tapedeck-io/tapedeck/pkg/events"
 )
 
-// A sink takes a session's encoded events in order. *bus.Stream is the one
-// that blocks while the bus is away; a spool would be another.
+// A sink takes a session's encoded events in order: *bus.Stream, which blocks
+// while the bus is away, strict, which fails, or spooled, which keeps them.
 type sink interface {
 	// Append queues one encoded OneOf, which it copies. It blocks while the
 	// queue is full, until ctx is done or the sink is closed or has failed.
 	Append(ctx context.Context, oneof []byte, index int64) error
-	// Flush returns nil when the bus has everything that was appended.
+	// Flush returns nil when the bus has everything that was appended, or, of
+	// a sink that spools, the disk.
 	Flush(ctx context.Context) error
 	// Alive says that the session lives, unless something is queued that says
 	// it anyway. Like Append it is done once it is queued; then it waits for the
 	// bus until ctx is done.
 	Alive(ctx context.Context) error
 	// End, behind what was appended, says that the session is over and how
-	// many events it has; nil means that the bus has it.
+	// many events it has; nil means what it means of Flush.
 	End(ctx context.Context) error
 	// Waiting says what it waits for before it can go on, nil if nothing.
 	Waiting() error
@@ -74,16 +75,14 @@ func (r *Recorder) Start(ctx context.Context, spec Spec) (*Session, error) {
 	if err := spec.fill(r.opts); err != nil {
 		return nil, err
 	}
-	out, err := r.pub.Open(ctx, r.opts.Node, spec.ID)
-	if err != nil {
-		return nil, fmt.Errorf("start session %s: %w", spec.ID, err)
-	}
 	if spec.Started.IsZero() {
 		spec.Started = time.Now()
 	}
 	spec.Started = stamp(spec.Started)
-	s := newSession(r, spec, out)
-	out.SetNote(s.encodeNote)
+	s := newSession(r, spec, nil)
+	if err := r.open(ctx, s); err != nil {
+		return nil, fmt.Errorf("start session %s: %w", spec.ID, err)
+	}
 	if err := s.begin(ctx); err != nil {
 		s.shut()
 		return nil, err

@@ -21,6 +21,7 @@ import (
 	"github.com/tapedeck-io/tapedeck/pkg/accesslog"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/recorder"
+	"github.com/tapedeck-io/tapedeck/pkg/spool"
 )
 
 // A family is one metric as /metrics has it.
@@ -238,7 +239,11 @@ func produce(t *testing.T, info stack.Info, tel *telemetry.Telemetry) {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	rec, err := recorder.New(conn, info.Layout, recorder.Options{Node: "n1", Meter: tel.Meter})
+	dir, err := spool.OpenDir(t.TempDir(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := recorder.New(conn, info.Layout, recorder.Options{Node: "n1", Policy: recorder.PolicySpool, Spool: dir, Meter: tel.Meter})
 	if err != nil {
 		t.Fatal(err)
 	}

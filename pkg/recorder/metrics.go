@@ -16,11 +16,11 @@ func measure(opts Options) (unmeasure func() error, err error) {
 	}
 	var errs [3]error
 	var held, limit, sessions metric.Int64ObservableGauge
-	held, errs[0] = opts.Meter.Int64ObservableGauge("tapedeck_spool_bytes",
+	held, errs[0] = opts.Meter.Int64ObservableGauge("tapedeck_producer_spool_bytes",
 		metric.WithUnit("By"), metric.WithDescription("What the producer's spool holds of sessions that the bus has not got yet."))
-	limit, errs[1] = opts.Meter.Int64ObservableGauge("tapedeck_spool_max_bytes",
+	limit, errs[1] = opts.Meter.Int64ObservableGauge("tapedeck_producer_spool_max_bytes",
 		metric.WithUnit("By"), metric.WithDescription("What the producer's spool may hold; at that, sessions wait."))
-	sessions, errs[2] = opts.Meter.Int64ObservableGauge("tapedeck_spool_sessions",
+	sessions, errs[2] = opts.Meter.Int64ObservableGauge("tapedeck_producer_spool_sessions",
 		metric.WithDescription("Sessions with events in the producer's spool."))
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("create metrics: %w", err)

@@ -7,9 +7,12 @@ import (
 	"iter"
 	"log/slog"
 	"os"
+	"time"
 
+	"github.com/tapedeck-io/tapedeck/internal/cast"
 	"github.com/tapedeck-io/tapedeck/internal/play"
 	"github.com/tapedeck-io/tapedeck/internal/recording"
+	"github.com/tapedeck-io/tapedeck/internal/seekindex"
 	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
 )
 
@@ -49,7 +52,45 @@ func (c *playCommand) Run(ctx context.Context, s Streams, log *slog.Logger) erro
 	if !ok {
 		return errors.New("play needs a file or a terminal to write to")
 	}
-	return play.OnTerminal(ctx, c.Options, open, out, s.Err)
+	return play.OnTerminal(ctx, c.Options, open, c.jump(rec, log), out, s.Err)
+}
+
+// jump seeks by the index of a finished session, nil where there can be none. An
+// index that is not there or is no good is only told of: playing from the start
+// shows the same.
+func (c *playCommand) jump(rec *opened, log *slog.Logger) play.Jump {
+	if c.isFile() || rec.FromBus() {
+		return nil
+	}
+	var index *seekindex.Index
+	return func(ctx context.Context, at time.Duration) *play.Start {
+		f, err := keyframe(ctx, rec, c.What, &index, at)
+		if err != nil {
+			log.Debug("seek from the start", "session", c.What, "err", err)
+			return nil
+		}
+		return &play.Start{
+			At: f.Clock.Last, Screen: f.Data, Width: f.Cols, Height: f.Rows, Decoder: cast.DecoderAt(f.Clock, f.Cols, f.Rows),
+			Open: func(ctx context.Context) iter.Seq2[slicefmt.Record, error] {
+				return rec.Records(ctx, recording.Range{FromIndex: f.Index + 1})
+			},
+		}
+	}
+}
+
+// keyframe reads a picture out of an index, which is opened the first time.
+func keyframe(ctx context.Context, rec *opened, sid string, index **seekindex.Index, at time.Duration) (seekindex.Frame, error) {
+	if *index == nil {
+		x, err := seekindex.Open(ctx, rec.in.store, sid)
+		if err == nil && !x.Of(rec.Size()) {
+			err = seekindex.ErrCorrupt
+		}
+		if err != nil {
+			return seekindex.Frame{}, err
+		}
+		*index = x
+	}
+	return (*index).KeyframeBefore(ctx, at)
 }
 
 // follow reads a session that is still live from the bus. One that is finished

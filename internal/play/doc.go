@@ -10,7 +10,9 @@
 // A terminal's screen is the sum of all that it was told, so a seek goes through
 // everything up to its target, from where one is or, backwards, from the start.
 // It shows none of it: what no longer matters for the screen at the target is
-// dropped, and the rest is written in one synchronized update.
+// dropped, and the rest is written in one synchronized update. Where there is a
+// seek index ([Jump]) it begins with the newest picture of the screen at or before
+// the target instead of at the start.
 //
 // # What may be relied on
 //
@@ -25,6 +27,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/tapedeck-io/tapedeck/internal/cast"
 	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
 )
 
@@ -62,6 +65,19 @@ func (o Options) Validate() error {
 // again for each seek backwards. The sequence ends when ctx is done; it may wait
 // for records that are still to come.
 type Open func(ctx context.Context) iter.Seq2[slicefmt.Record, error]
+
+// A Start is where to begin in the middle of a recording.
+type Start struct {
+	At            time.Duration // of the picture
+	Screen        []byte        // what makes a terminal show the screen as it was then
+	Width, Height int           // of the session's terminal
+	Decoder       *cast.Decoder // which goes on behind the picture
+	Open          Open          // reads the records behind it
+}
+
+// A Jump finds the newest picture of the screen at or before a time. It returns
+// nil if there is none: then playing begins at the recording's start.
+type Jump func(ctx context.Context, at time.Duration) *Start
 
 // A Key is something the viewer wants.
 type Key int

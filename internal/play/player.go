@@ -7,12 +7,15 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/tapedeck-io/tapedeck/internal/cast"
 )
 
 // A Player plays one recording once.
 type Player struct {
 	Options
 	Open Open
+	Jump Jump // nil without an index
 	Out  io.Writer
 	// Screen says that Out is a terminal: it is cleared before (what was on it
 	// is scrolled off, not erased) and put back after. Otherwise what is played
@@ -60,9 +63,12 @@ func (p *Player) Run(ctx context.Context) error {
 	}
 	p.ctx, p.opened = ctx, time.Now()
 	p.anchor(0)
-	p.tape = openTape(ctx, p.Open)
-	defer func() { p.tape.close() }()
 	err := p.begin()
+	defer func() {
+		if p.tape != nil {
+			p.tape.close()
+		}
+	}()
 	quit := false
 	for err == nil && !quit {
 		quit, err = p.turn(ctx)
@@ -83,13 +89,32 @@ func (p *Player) begin() error {
 			return fmt.Errorf("write to terminal: %w", err)
 		}
 	}
-	switch {
-	case p.Follow && p.At == 0:
+	if p.At > 0 {
+		p.startFor(p.At)
+		return nil
+	}
+	p.tape = openTape(p.ctx, p.Open, new(cast.Decoder))
+	if p.Follow {
 		p.seek(forever)
-	case p.At > 0:
-		p.seek(p.At)
 	}
 	return nil
+}
+
+// startFor begins to read where the way to the target is shortest, and seeks it.
+func (p *Player) startFor(target time.Duration) {
+	var s *Start
+	if p.Jump != nil {
+		s = p.Jump(p.ctx, target)
+	}
+	if s == nil {
+		p.tape = openTape(p.ctx, p.Open, new(cast.Decoder))
+		p.seek(target)
+		return
+	}
+	p.tape = openTape(p.ctx, s.Open, s.Decoder)
+	p.width, p.height = max(p.width, s.Width), max(p.height, s.Height)
+	p.seek(target)
+	p.pass(frame{at: s.At, data: s.Screen})
 }
 
 // end shows what a seek still held and puts the terminal back.

@@ -53,7 +53,7 @@ func (p *Player) forward() error {
 	return nil
 }
 
-// back goes to the start and from there on.
+// back goes to the start, or a picture behind it, and from there on.
 func (p *Player) back() error {
 	to := max(p.aim()-seekStep, 0)
 	p.tape.close()
@@ -71,8 +71,7 @@ func (p *Player) back() error {
 	if err := p.write(p.out); err != nil {
 		return err
 	}
-	p.tape = openTape(p.ctx, p.Open)
-	p.seek(to)
+	p.startFor(to)
 	return nil
 }
 

@@ -30,12 +30,13 @@ type tape struct {
 // readAhead is how many frames are decoded ahead. A frame is 60 KiB at most.
 const readAhead = 64
 
-func openTape(ctx context.Context, open Open) *tape {
+// openTape reads with a decoder: a new one, or one that goes on in the middle.
+func openTape(ctx context.Context, open Open, d *cast.Decoder) *tape {
 	ctx, cancel := context.WithCancel(ctx)
 	t := &tape{frames: make(chan frame, readAhead), cancel: cancel}
 	t.done.Go(func() {
 		defer close(t.frames)
-		t.read(ctx, open)
+		t.read(ctx, open, d)
 	})
 	return t
 }
@@ -46,9 +47,8 @@ func (t *tape) close() {
 	t.done.Wait()
 }
 
-func (t *tape) read(ctx context.Context, open Open) {
-	var d cast.Decoder
-	first := true
+func (t *tape) read(ctx context.Context, open Open, d *cast.Decoder) {
+	first := !d.Clock().Begun
 	for rec, err := range open(ctx) {
 		f := frame{err: err}
 		if err == nil {

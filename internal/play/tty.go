@@ -16,8 +16,8 @@ import (
 // the process's controlling terminal, so standard input may be anything;
 // otherwise it plays without clearing a screen and without keys. Notes go to
 // notes when the terminal is as it was before.
-func OnTerminal(ctx context.Context, o Options, open Open, out *os.File, notes io.Writer) (err error) {
-	p := &Player{Options: o, Open: open, Out: out, Notes: notes}
+func OnTerminal(ctx context.Context, o Options, open Open, jump Jump, out *os.File, notes io.Writer) (err error) {
+	p := &Player{Options: o, Open: open, Jump: jump, Out: out, Notes: notes}
 	if !term.IsTerminal(int(out.Fd())) {
 		return p.Run(ctx)
 	}

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	if speed, err := strconv.ParseFloat(os.Getenv("PLAY_TEST_SPEED"), 64); err == nil {
 		o.Speed = speed
 	}
-	if err := OnTerminal(context.Background(), o, openCast(file), os.Stdout, os.Stderr); err != nil {
+	if err := OnTerminal(context.Background(), o, openCast(file), nil, os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -194,7 +194,7 @@ func TestOnAPipeOnlyTheRecordingIsWritten(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() {
-		done <- OnTerminal(t.Context(), Options{Speed: 16}, openCast("../cast/testdata/shell-colours.cast"), w, io.Discard)
+		done <- OnTerminal(t.Context(), Options{Speed: 16}, openCast("../cast/testdata/shell-colours.cast"), nil, w, io.Discard)
 		_ = w.Close()
 	}()
 	got, err := io.ReadAll(r)

@@ -158,7 +158,7 @@ func (p *pressing) add(record []byte) {
 	if err := p.slice.Append(record); err != nil {
 		p.t.Fatal(err)
 	}
-	if p.slice.Size() >= p.size {
+	if p.slice.Size() >= p.size+slicefmt.BlockSize {
 		p.cut()
 	}
 }

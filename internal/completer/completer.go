@@ -31,6 +31,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -45,7 +46,7 @@ import (
 // Config is how a completer works. Its zero value is refused; [DefaultConfig] and
 // kong fill in the defaults.
 type Config struct {
-	Concurrency int           `name:"concurrency" default:"8" env:"TAPEDECK_COMPLETER_CONCURRENCY" help:"Sessions completed at once (1 to 1000). Each holds at most one part in memory, and only while it uploads a recording anew."`
+	Concurrency int           `name:"concurrency" default:"16" env:"TAPEDECK_COMPLETER_CONCURRENCY" help:"Sessions completed at once (1 to 1000). Each holds at most one part in memory, and only while it uploads a recording anew."`
 	Sweep       time.Duration `name:"sweep" default:"5m" env:"TAPEDECK_COMPLETER_SWEEP" help:"How often to look through the whole upload log for sessions that ended and are not finished (1s to 24h). A safety net: costs one header a session."`
 	RetryMax    time.Duration `name:"retry-max" default:"1m" env:"TAPEDECK_COMPLETER_RETRY_MAX" help:"Longest wait between tries of one session (1s to 1h). Tries begin a second apart; after ten the session is left to the sweep."`
 	KeepTime    time.Duration `name:"keep-time" default:"72h" env:"TAPEDECK_KEEP_TIME" help:"How long events stay on the bus, as the slicers have it (1h at least). The last record of a session's log goes a day later."`
@@ -57,7 +58,7 @@ type Config struct {
 
 // DefaultConfig is what the tags say.
 func DefaultConfig() Config {
-	return Config{Concurrency: 8, Sweep: 5 * time.Minute, RetryMax: time.Minute, KeepTime: 72 * time.Hour,
+	return Config{Concurrency: 16, Sweep: 5 * time.Minute, RetryMax: time.Minute, KeepTime: 72 * time.Hour,
 		OrphanAge: 24 * time.Hour, OrphanSweep: time.Hour, Drain: 10 * time.Second}
 }
 
@@ -103,7 +104,11 @@ type Completer struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	slots *semaphore.Weighted // one a session at work
+	slots   *semaphore.Weighted // one a session that is being completed
+	tidying *semaphore.Weighted // one a session whose log is being shrunk
+	commits *commits
+
+	completing atomic.Int32 // sessions that are being completed
 
 	consuming, looked, tries health.Pulse // of the consumer, of looks through the log, of sessions
 
@@ -131,7 +136,8 @@ func New(cfg Config, deps Deps) (*Completer, error) {
 		return nil, err
 	}
 	return &Completer{cfg: cfg, conn: deps.Conn, layout: deps.Layout, store: deps.Store, bucket: deps.Bucket,
-		log: deps.Log, metrics: m, slots: semaphore.NewWeighted(int64(cfg.Concurrency)), busy: map[string]bool{}}, nil
+		log: deps.Log, metrics: m, slots: semaphore.NewWeighted(int64(cfg.Concurrency)), commits: &commits{conn: deps.Conn},
+		tidying: semaphore.NewWeighted(tidiers), busy: map[string]bool{}}, nil
 }
 
 // Run works until ctx is done, then lets what is under way go on for the drain

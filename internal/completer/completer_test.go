@@ -140,7 +140,7 @@ func TestEveryWriteMayFailEitherWay(t *testing.T) {
 				c.fault = fault
 				tries := 0
 				for ; tries < 5; tries++ {
-					result, err := c.advance(t.Context(), 0, sid)
+					result, err := c.advance(t.Context(), 0, sid, true)
 					if err == nil && result == resultDone {
 						break
 					}
@@ -167,7 +167,7 @@ func TestAKeyThatIsTakenIsNeverOverwritten(t *testing.T) {
 	if err := r.real.Put(t.Context(), "rec/s1.tar", []byte("another"), false); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.completer().advance(t.Context(), 0, "s1"); !isAlarm(err) {
+	if _, err := r.completer().advance(t.Context(), 0, "s1", true); !isAlarm(err) {
 		t.Fatalf("%v, want an alarm", err)
 	}
 	if got := string(r.object("s1.tar")); got != "another" {
@@ -201,7 +201,7 @@ func TestAHoleIsNeverCompleted(t *testing.T) {
 			s := r.prepare(sid, shape{parts: []int{6, 6, 6, 2}})
 			tt.change(s)
 			r.write(s)
-			if _, err := r.completer().advance(t.Context(), 0, sid); !isAlarm(err) {
+			if _, err := r.completer().advance(t.Context(), 0, sid, true); !isAlarm(err) {
 				t.Fatalf("%v, want an alarm", err)
 			}
 			if _, err := r.real.Head(t.Context(), r.real.Key(sid+".tar")); !errors.Is(err, s3store.ErrNotFound) {
@@ -217,7 +217,7 @@ func TestPartsOfAnEarlierUploadAreNotInTheRecording(t *testing.T) {
 	s := r.prepare("s1", shape{parts: []int{110, 50}, noise: 50_000})
 	s.log = append(forgotten.log, s.log...)
 	r.write(s)
-	if _, err := r.completer().advance(t.Context(), 0, "s1"); err != nil {
+	if _, err := r.completer().advance(t.Context(), 0, "s1", true); err != nil {
 		t.Fatal(err)
 	}
 	r.whole(s)
@@ -228,7 +228,7 @@ func TestAPartRecordStoredTwiceIsOnePart(t *testing.T) {
 	s := r.prepare("s1", big)
 	s.log = append(s.log[:2:2], s.log[1:]...)
 	r.write(s)
-	if _, err := r.completer().advance(t.Context(), 0, "s1"); err != nil {
+	if _, err := r.completer().advance(t.Context(), 0, "s1", true); err != nil {
 		t.Fatal(err)
 	}
 	r.whole(s)
@@ -247,7 +247,7 @@ func TestAPartWithAnotherETagIsTakenOnlyIfItIsTheSame(t *testing.T) {
 				s.parts[0].Checksum = "crc64nvme:AAAAAAAAAAA="
 			}
 			r.write(s)
-			_, err := r.completer().advance(t.Context(), 0, sid)
+			_, err := r.completer().advance(t.Context(), 0, sid, true)
 			if same {
 				if err != nil {
 					t.Fatal(err)
@@ -287,12 +287,12 @@ func TestAForgottenUploadIsMadeAnewFromTheBus(t *testing.T) {
 			}
 			r.store = &faulty{ObjectStore: r.real, fault: tt.fault}
 			c := r.completer()
-			_, err := c.advance(t.Context(), 0, sid)
+			_, err := c.advance(t.Context(), 0, sid, true)
 			if tt.fault != nil {
 				if !errors.Is(err, errInjected) {
 					t.Fatalf("%v, want the injected one", err)
 				}
-				_, err = c.advance(t.Context(), 0, sid)
+				_, err = c.advance(t.Context(), 0, sid, true)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -335,7 +335,7 @@ func TestPartsThatAreNowhereAnyMoreAreLost(t *testing.T) {
 			}
 			tt.spoil(t, r, s)
 			for range 2 {
-				if result, err := r.completer().advance(t.Context(), 0, "s1"); err != nil || result != resultLost {
+				if result, err := r.completer().advance(t.Context(), 0, "s1", true); err != nil || result != resultLost {
 					t.Fatalf("%s, %v; want lost", result, err)
 				}
 			}
@@ -391,7 +391,7 @@ func TestCompletersMayRaceForOneSession(t *testing.T) {
 			wg.Go(func() {
 				// One that meets another in the middle of its work tries again.
 				for range 10 {
-					_, err := c.advance(t.Context(), 0, s.sid)
+					_, err := c.advance(t.Context(), 0, s.sid, true)
 					if err == nil || errors.Is(err, uploadlog.ErrNotFound) {
 						return
 					}

@@ -49,7 +49,8 @@ func (c *Completer) consumeOnce(ctx, work context.Context, wg *sync.WaitGroup) e
 		HeadersOnly:   true,
 		AckPolicy:     jetstream.AckExplicitPolicy,
 		AckWait:       ackWait,
-		MaxAckPending: max(1000, 4*c.cfg.Concurrency),
+		// Also those whose logs are not shrunk yet.
+		MaxAckPending: max(4096, 4*c.cfg.Concurrency),
 		MaxDeliver:    -1,
 	})
 	if err != nil {
@@ -81,17 +82,17 @@ func (c *Completer) consumeOnce(ctx, work context.Context, wg *sync.WaitGroup) e
 		if c.slots.Acquire(ctx, 1) != nil {
 			return ctx.Err()
 		}
-		wg.Go(func() {
-			defer c.slots.Release(1)
-			c.handle(work, m)
-		})
+		wg.Go(func() { c.handle(ctx, work, m) })
 	}
 }
 
 // handle works on one session and acknowledges its message when nothing is left to
 // do, or when the sweep is to have it. A crash anywhere leaves the message
-// unacknowledged, and another completer gets it.
-func (c *Completer) handle(ctx context.Context, m jetstream.Msg) {
+// unacknowledged, and another completer gets it. It gives its slot back once the world
+// has been told.
+func (c *Completer) handle(ctx, work context.Context, m jetstream.Msg) {
+	release := sync.OnceFunc(func() { c.slots.Release(1) })
+	defer release()
 	p, sid, err := uploadlog.ParseLogSubject(m.Subject())
 	if err != nil {
 		c.log.Error("subject in the upload log is none of ours", "subject", m.Subject(), "err", err)
@@ -104,7 +105,12 @@ func (c *Completer) handle(ctx context.Context, m jetstream.Msg) {
 	}
 	defer c.end(sid)
 	defer c.keepAlive(m)()
-	if err := c.try(ctx, p, sid); err == nil {
+	err = c.try(work, p, sid, false)
+	release()
+	if err == nil {
+		err = c.tidy(ctx, work, p, sid)
+	}
+	if err == nil {
 		_ = m.Ack()
 		return
 	}
@@ -142,13 +148,40 @@ func (c *Completer) keepAlive(m jetstream.Msg) (stop func()) {
 	}
 }
 
-// try takes a session as far as it goes, logs what came of it and counts it. The
-// session is at work here: the caller has called begin.
-func (c *Completer) try(ctx context.Context, p int, sid string) error {
+// Shrinking the log of a session that is finished can wait for those that are not: its
+// records are many small writes, and each is synced to disk. So it waits until no
+// session is being completed, but not for ever, and few do it at once.
+const (
+	tidiers  = 4
+	maxLull  = 5 * time.Second
+	lullLook = 20 * time.Millisecond
+)
+
+// tidy shrinks the log of a session of which the world has been told. It does not begin
+// once ctx is done.
+func (c *Completer) tidy(ctx, work context.Context, p int, sid string) error {
+	for began := time.Now(); c.completing.Load() > 0 && time.Since(began) < maxLull && ctx.Err() == nil; {
+		sleep(ctx, lullLook)
+	}
+	if err := c.tidying.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer c.tidying.Release(1)
+	return c.try(work, p, sid, true)
+}
+
+// try takes a session as far as it goes, logs what came of it and counts it; with
+// shrink also what comes after the world has been told. The session is at work here:
+// the caller has called begin.
+func (c *Completer) try(ctx context.Context, p int, sid string, shrink bool) error {
 	start := time.Now()
+	if !shrink {
+		c.completing.Add(1)
+		defer c.completing.Add(-1)
+	}
 	c.metrics.working.Add(ctx, 1)
 	defer c.metrics.working.Add(ctx, -1)
-	result, err := c.advance(ctx, p, sid)
+	result, err := c.advance(ctx, p, sid, shrink)
 	switch {
 	case errors.Is(err, uploadlog.ErrNotFound):
 		return nil // gone by its time to live, long finished
@@ -166,7 +199,9 @@ func (c *Completer) try(ctx context.Context, p int, sid string) error {
 	if err == nil {
 		c.tries.Saw(nil)
 	}
-	c.metrics.tried(ctx, result, time.Since(start))
+	if !shrink || err != nil { // a session is counted once
+		c.metrics.tried(ctx, result, time.Since(start))
+	}
 	return err
 }
 

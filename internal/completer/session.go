@@ -34,13 +34,14 @@ const ttlBeyondKeep = 24 * time.Hour
 // advance takes a session as far as it goes, from wherever it is. Every step looks
 // at the newest record only, is safe to repeat, and ends with a record that is
 // stored only if nobody else's came first; then it starts over from what is there.
-func (c *Completer) advance(ctx context.Context, p int, sid string) (result string, err error) {
+// Without shrink it stops when the world has been told.
+func (c *Completer) advance(ctx context.Context, p int, sid string, shrink bool) (result string, err error) {
 	for range 5 {
 		log, err := uploadlog.ReadLog(ctx, c.conn, p, sid)
 		if err != nil {
 			return "", err
 		}
-		result, err := c.steps(ctx, log)
+		result, err := c.steps(ctx, log, shrink)
 		if err == nil {
 			return result, nil
 		}
@@ -60,7 +61,7 @@ func (c *Completer) moved(ctx context.Context, log uploadlog.Log) bool {
 }
 
 // steps goes from the newest record of log to the end.
-func (c *Completer) steps(ctx context.Context, log uploadlog.Log) (result string, err error) {
+func (c *Completer) steps(ctx context.Context, log uploadlog.Log, shrink bool) (result string, err error) {
 	last := log.Last()
 	if last.Kind == bus.KindEnded {
 		if last, err = c.finish(ctx, log); err != nil {
@@ -71,6 +72,9 @@ func (c *Completer) steps(ctx context.Context, log uploadlog.Log) (result string
 		if last, err = c.announce(ctx, log.Partition, log.SID, last); err != nil {
 			return "", err
 		}
+	}
+	if last.Kind == bus.KindNotified && !shrink {
+		return resultDone, nil
 	}
 	if last.Kind == bus.KindNotified && !last.Expires {
 		if err = c.shrink(ctx, log.Partition, log.SID, last); err != nil {
@@ -214,8 +218,8 @@ func (c *Completer) commit(ctx context.Context, kind string, p int, sid string, 
 	}
 	var seq uint64
 	err = c.write(step, func() error {
-		seq, err = uploadlog.CompareAndAppend(ctx, c.conn, p, sid, last.Seq,
-			uploadlog.Record{Kind: kind, State: last.State, Payload: payload, TTL: ttl})
+		seq, err = c.commits.append(ctx, uploadlog.Successor{Partition: p, SID: sid, Prev: last.Seq,
+			Record: uploadlog.Record{Kind: kind, State: last.State, Payload: payload, TTL: ttl}})
 		return err
 	})
 	if err != nil {

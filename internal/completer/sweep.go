@@ -38,12 +38,17 @@ func (c *Completer) sweep(ctx, work context.Context) {
 			return
 		}
 		wg.Go(func() {
-			defer c.slots.Release(1)
+			release := sync.OnceFunc(func() { c.slots.Release(1) })
+			defer release()
 			if !c.begin(h.SID) {
 				return
 			}
 			defer c.end(h.SID)
-			_ = c.try(work, h.Partition, h.SID) // logged and counted there; the next sweep tries again
+			// Errors are logged and counted there; the next sweep tries again.
+			if c.try(work, h.Partition, h.SID, false) == nil {
+				release()
+				_ = c.tidy(ctx, work, h.Partition, h.SID)
+			}
 		})
 	}
 }

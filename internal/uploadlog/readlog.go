@@ -72,6 +72,46 @@ func readUpTo(ctx context.Context, conn *bus.Conn, subject string, last uint64, 
 	return records, err
 }
 
+// shortLog is how many records of a log are asked for one by one. Most sessions have
+// two; to make a consumer for them, and to delete it, costs the server far more.
+const shortLog = 6
+
+// readShort reads a log of a few records from the stream's leader, up to last, which
+// is its newest. It returns nil for one that is longer.
+func readShort(ctx context.Context, conn *bus.Conn, subject string, last stored) ([]Entry, error) {
+	if e, err := entryOf(last); err != nil || e.State.Upload != nil && e.State.Upload.Parts > shortLog {
+		return nil, err
+	}
+	var records []Entry
+	for next := uint64(1); len(records) < shortLog; {
+		m, err := get(ctx, conn, map[string]any{"seq": next, "next_by_subj": subject})
+		if err == nil && m.Seq > last.Seq {
+			// The newest went in between, by its TTL or a newer one.
+			err = fmt.Errorf("record %d: %w", last.Seq, ErrNotFound)
+		}
+		if err != nil {
+			return nil, err
+		}
+		e, err := entryOf(m)
+		if err != nil {
+			return nil, err
+		}
+		if records = append(records, e); m.Seq == last.Seq {
+			return records, nil
+		}
+		next = m.Seq + 1
+	}
+	return nil, nil
+}
+
+func entryOf(m stored) (Entry, error) {
+	st, err := decodeState(m.Seq, m.Header.Get(bus.HeaderState))
+	if err != nil {
+		return Entry{}, err
+	}
+	return Entry{Kind: m.Header.Get(bus.HeaderKind), Seq: m.Seq, State: st, Payload: m.Data, Time: m.Time, Expires: m.Header.Get(headerTTL) != ""}, nil
+}
+
 func entry(m jetstream.Msg, seq uint64) (Entry, error) {
 	h := m.Headers()
 	st, err := decodeState(seq, h.Get(bus.HeaderState))
@@ -91,12 +131,11 @@ func ReadLast(ctx context.Context, conn *bus.Conn, p int, sid string) (Entry, er
 	if err != nil {
 		return Entry{}, fmt.Errorf("read the newest record of session %s: %w", sid, err)
 	}
-	st, err := decodeState(m.Seq, m.Header.Get(bus.HeaderState))
+	e, err := entryOf(m)
 	if err != nil {
 		return Entry{}, fmt.Errorf("read the newest record of session %s: %w", sid, err)
 	}
-	return Entry{Kind: m.Header.Get(bus.HeaderKind), Seq: m.Seq, State: st, Payload: m.Data,
-		Time: m.Time, Expires: m.Header.Get(headerTTL) != ""}, nil
+	return e, nil
 }
 
 // CompareAndAppend stores rec in the session's log if the newest record there is
@@ -151,6 +190,48 @@ func compareAndAppend(ctx context.Context, conn *bus.Conn, prev uint64, rec Reco
 			return 0, fmt.Errorf("%w: %w", ErrUnknown, err)
 		}
 	}
+}
+
+// A Successor is a record for a session's log whose newest record is still the one
+// at Prev. It is for those who do not own the partition, on a session that has ended.
+type Successor struct {
+	Partition int
+	SID       string
+	Prev      uint64
+	Record    Record
+}
+
+// AppendAll stores successors of different sessions as one atomic batch, which costs
+// the server one sync to disk, and returns their sequences. After an error it is not
+// known whether they are stored; [CompareAndAppend], called with each, finds out: it
+// stores the record or returns ErrMoved, be it that AppendAll had stored it.
+func AppendAll(ctx context.Context, conn *bus.Conn, all []Successor) ([]uint64, error) {
+	if len(all) > MaxBatch {
+		return nil, fmt.Errorf("append to %d sessions: %w (at most %d)", len(all), ErrTooLarge, MaxBatch)
+	}
+	msgs := make([]*nats.Msg, len(all))
+	for i, a := range all {
+		a.Record.State.SID, a.Record.State.Partition = a.SID, a.Partition
+		m, err := message(a.Record)
+		if err == nil {
+			err = checkSize(conn, m)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("append %s to session %s after %d: %w", a.Record.Kind, a.SID, a.Prev, err)
+		}
+		m.Header.Set(headerNonce, nuid.Next())
+		m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(a.Prev, 10))
+		msgs[i] = m
+	}
+	last, err := send(ctx, conn, msgs)
+	if err != nil {
+		return nil, fmt.Errorf("append to %d sessions: %w", len(all), err)
+	}
+	seqs := make([]uint64, len(all))
+	for i := range seqs {
+		seqs[i] = last - uint64(len(all)-1-i)
+	}
+	return seqs, nil
 }
 
 // A Head is the newest record of a session's log without its payload.

@@ -72,6 +72,44 @@ func TestOfManyWhoAppendAfterOneRecordOneDoes(t *testing.T) {
 	}
 }
 
+// A batch is stored whole or not at all, and CompareAndAppend tells which.
+func TestSuccessorsAreAppendedTogetherOrNotAtAll(t *testing.T) {
+	conn := connect(t)
+	o := claim(t, conn, "m")
+	var all []Successor
+	for _, sid := range []string{"a", "b", "c"} {
+		seqs, err := o.Append(t.Context(), Record{Kind: bus.KindEnded, State: state(sid, 1), Payload: []byte("{}")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, Successor{SID: sid, Prev: seqs[0], Record: Record{Kind: bus.KindCompleted, State: state(sid, 1), Payload: []byte(sid)}})
+	}
+	good := all[1].Prev
+	all[1].Prev--
+	if seqs, err := AppendAll(t.Context(), conn, all); err == nil {
+		t.Fatalf("a batch with a record that was overtaken is stored at %v", seqs)
+	}
+	for _, a := range all {
+		if e, err := ReadLast(t.Context(), conn, 0, a.SID); err != nil || e.Kind != bus.KindEnded {
+			t.Errorf("session %s: %+v, %v", a.SID, e, err)
+		}
+	}
+	all[1].Prev = good
+	seqs, err := AppendAll(t.Context(), conn, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range all {
+		e, err := ReadLast(t.Context(), conn, 0, a.SID)
+		if err != nil || e.Seq != seqs[i] || e.Kind != bus.KindCompleted || string(e.Payload) != a.SID {
+			t.Errorf("session %s: %+v, %v, want it at %d", a.SID, e, err, seqs[i])
+		}
+		if _, err := CompareAndAppend(t.Context(), conn, 0, a.SID, a.Prev, a.Record); !errors.Is(err, ErrMoved) {
+			t.Errorf("session %s once more: %v, want ErrMoved", a.SID, err)
+		}
+	}
+}
+
 func TestShrinkLeavesTheNewestRecord(t *testing.T) {
 	conn := connect(t)
 	o := claim(t, conn, "m")

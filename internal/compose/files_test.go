@@ -91,16 +91,22 @@ func TestEveryServiceHasTheUserOfItsRoleAndNoOther(t *testing.T) {
 }
 
 func TestEveryImageCanBeNamed(t *testing.T) {
-	for service, name := range map[string]string{"nats-1": "NATS", "nats-2": "NATS", "nats-3": "NATS", "s3": "S3", "slicer": "SLICER",
-		"completer": "COMPLETER", "accesslog": "ACCESSLOG", "demo": "DEMO", "install": "", "tapedeck": "", "web": "",
-		"otel-collector": "COLLECTOR", "jaeger": "JAEGER", "prometheus": "PROMETHEUS", "grafana": "GRAFANA"} {
-		variable := strings.ReplaceAll("TAPEDECK_"+name+"_IMAGE", "__", "_")
-		t.Setenv(variable, "registry.example/"+service+":7")
-		for _, overlays := range [][]string{{}, {"compose.offline.yaml"}} {
-			p := load(t, overlays...)
-			if got := p.Services[service].Image; got != "registry.example/"+service+":7" {
-				t.Errorf("%v: %s is %s with %s set", overlays, service, got, variable)
+	variables := map[string]string{"nats-1": "NATS_", "nats-2": "NATS_", "nats-3": "NATS_", "s3": "S3_", "slicer": "SLICER_",
+		"completer": "COMPLETER_", "accesslog": "ACCESSLOG_", "demo": "DEMO_", "install": "", "tapedeck": "", "web": "",
+		"otel-collector": "COLLECTOR_", "jaeger": "JAEGER_", "prometheus": "PROMETHEUS_", "grafana": "GRAFANA_"}
+	for _, v := range variables {
+		t.Setenv("TAPEDECK_"+v+"IMAGE", "registry.example/"+v+"name:7")
+	}
+	for _, overlays := range [][]string{{}, {"compose.offline.yaml"}} {
+		p := load(t, overlays...)
+		for name, s := range p.Services {
+			v, named := variables[name]
+			if want := "registry.example/" + v + "name:7"; !named || s.Image != want {
+				t.Errorf("%v: %s is %s with TAPEDECK_%sIMAGE set to %s", overlays, name, s.Image, v, want)
 			}
+		}
+		if len(p.Services) != len(variables) {
+			t.Errorf("%v: %d services, and %d have a variable", overlays, len(p.Services), len(variables))
 		}
 	}
 }

@@ -111,8 +111,12 @@ func TestPodsAreLockedDownWatchedAndBounded(t *testing.T) {
 				if at[string](c, "resources", "limits", "memory") == "" || at[string](c, "resources", "requests", "cpu") == "" {
 					t.Errorf("%s: container has no bounds", w.name)
 				}
-				if !strings.Contains(w.name, "Job") && (at[string](c, "livenessProbe", "httpGet", "path") != "/healthz" || at[string](c, "readinessProbe", "httpGet", "path") != "/readyz") {
-					t.Errorf("%s: container has no probes", w.name)
+				live, ready := at[object](c, "livenessProbe"), at[object](c, "readinessProbe")
+				if job := strings.Contains(w.name, "Job"); job == (live != nil) || job == (ready != nil) {
+					t.Errorf("%s: container has no probes, or is a job and has some", w.name)
+				}
+				if w.tags["app.kubernetes.io/component"] != "web" && live != nil && (at[string](live, "httpGet", "path") != "/healthz" || at[string](ready, "httpGet", "path") != "/readyz") {
+					t.Errorf("%s: probes ask %v and %v", w.name, live, ready)
 				}
 			}
 		}
@@ -124,9 +128,9 @@ func TestSelectorsMeetTheirPods(t *testing.T) {
 		all := build(t, dir)
 		pods := workloads(all)
 		for _, o := range all {
-			for _, path := range [][]string{{"spec", "selector", "matchLabels"}, {"spec", "podSelector", "matchLabels"}} {
+			for _, path := range [][]string{{"spec", "selector", "matchLabels"}, {"spec", "podSelector", "matchLabels"}, {"spec", "selector"}} {
 				want := at[object](o, path...)
-				if want == nil {
+				if want == nil || path[len(path)-1] == "selector" && kindOf(o) != "v1/Service" {
 					continue
 				}
 				if !slices.ContainsFunc(pods, func(w workload) bool { return meets(want, w.tags) }) {

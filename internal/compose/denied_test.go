@@ -63,6 +63,7 @@ func TestNoRoleCanDoMoreThanItMust(t *testing.T) {
 		{"viewer", "delete a record of an upload log", "$JS.API.STREAM.MSG.DELETE.UPLOADS", `{"seq":1}`},
 		{"viewer", "remove the completers' consumer", "$JS.API.CONSUMER.DELETE.UPLOADS.completer", ""},
 		{"viewer", "take what the completers are to get", "$JS.API.CONSUMER.MSG.NEXT.UPLOADS.completer", "1"},
+		{"viewer", "write another audit event", bus.AuditSubject("user.login"), "{}"},
 		{"viewer", "purge events", "$JS.API.STREAM.PURGE.EVENTS-3", ""},
 		{"viewer", "change a stream", "$JS.API.STREAM.UPDATE.EVENTS-3", `{"name":"EVENTS-3"}`},
 

@@ -257,8 +257,10 @@ func TestEachRoleCanDoAllThatItMustAndIsDeniedNothing(t *testing.T) {
 	s.view(t, lib, lost)
 	page := s.as(t, "web")
 	s.view(t, &recording.Library{Store: s.store, Conn: page, Layout: s.layout}, lost)
-	if err := lookaudit.Publish(t.Context(), page, lookaudit.Look{Session: lost, User: "ada", Format: "web"}); err != nil {
-		t.Error(err)
+	for _, conn := range []*bus.Conn{viewer, page} {
+		if err := lookaudit.Publish(t.Context(), conn, lookaudit.Look{Session: lost, User: "ada", Format: "web"}); err != nil {
+			t.Error(err)
+		}
 	}
 	publishAccess(t, s.as(t, "producer-demo"))
 	select {

@@ -25,6 +25,10 @@ type program struct {
 	Random randomCommand `cmd:"" default:"withargs" help:"Break things at random (the default)."`
 	Table  tableCommand  `cmd:"" help:"Fail each write in each way, once at a time, then play each scene, and write what came of it."`
 	Scenes sceneCommand  `cmd:"" help:"Play each scene: one thing that goes wrong with a whole installation."`
+
+	Takeover   takeoverCommand   `cmd:"" help:"Measure how long sessions stand still when their slicer is killed, and when it leaves."`
+	Throughput throughputCommand `cmd:"" help:"Measure how fast 1, 2 and 4 slicers take in the same backlog."`
+	Open       openCommand       `cmd:"" help:"Open very many sessions on one slicer, kill it, end all and check each."`
 }
 
 // where are the programs and their files.
@@ -147,14 +151,15 @@ func (f *sceneFlags) play(ctx context.Context, dir string, programs faults.Progr
 	fmt.Fprintf(os.Stderr, "SEED=%d AWAY=%s\n", f.Seed, f.Away)
 	scenes := slices.DeleteFunc(faults.Scenes(), func(s faults.Scene) bool { return !strings.Contains(s.Name, f.Match) })
 	cfg := faults.SceneConfig{Seed: f.Seed, Away: f.Away, Programs: programs, Dir: dir, Log: logger()}
-	return faults.RunScenes(ctx, cfg, scenes, atOnce, func(res faults.SceneResult) {
+	results = faults.RunScenes(ctx, cfg, scenes, atOnce, func(res faults.SceneResult) {
 		verdict := "good"
 		if res.Err != nil {
 			verdict = "BAD: " + res.Err.Error()
 			bad++
 		}
 		fmt.Fprintf(os.Stderr, "%6s %s: %s\n", res.Took.Round(100*time.Millisecond), res.Scene.Name, verdict)
-	}), bad
+	})
+	return results, bad
 }
 
 // Run plays the scenes.

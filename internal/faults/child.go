@@ -80,32 +80,35 @@ func childLog() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
-func untilSignal() {
+// signalled takes the word to stop from now on, also while a server still starts.
+func signalled() <-chan os.Signal {
 	ch := make(chan os.Signal, 1)
 	signal.Notify(ch, syscall.SIGTERM, syscall.SIGINT)
-	<-ch
+	return ch
 }
 
 func (c *natsChild) run() error {
+	stop := signalled()
 	n, err := embed.StartNATS(embed.NATSConfig{
 		Dir: c.Dir, Name: c.Name, Port: c.Port, Cluster: c.Cluster, MaxStore: 1 << 40, SyncAlways: c.SyncAlways, Log: childLog(),
 	})
 	if err != nil {
 		return err
 	}
-	untilSignal()
+	<-stop
 	n.Shutdown()
 	return nil
 }
 
 func (c *s3Child) run() error {
+	stop := signalled()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	s, err := embed.StartS3(ctx, embed.S3Config{Dir: c.Dir, Port: c.Port, AccessKey: c.Access, SecretKey: c.Secret, Bucket: c.Bucket, Log: childLog()})
 	if err != nil {
 		return err
 	}
-	untilSignal()
+	<-stop
 	s.Stop()
 	return nil
 }

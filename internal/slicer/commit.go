@@ -229,7 +229,7 @@ func (p *partition) baseStep(s *session) step {
 		p.status(s, first)
 		x.anew = nil
 		if u.Base > maxPartNumber/2 {
-			p.log.Warn("session runs out of part numbers: each owner that uploads a part of it skips some; when none are left it is recorded anew, if the bus still has its first event",
+			p.log.Warn("session runs out of part numbers; each owner that uploads a part of it skips some; when none are left it is recorded anew, if the bus still has its first event",
 				"session", st.SID, "number", u.Base, "of", maxPartNumber)
 		}
 	}}

@@ -55,6 +55,9 @@ type command struct {
 	Sample float64       `help:"Share of the finished recordings that are read back, 0 to 1." group:"Checks" default:"1"`
 	Wait   time.Duration `help:"How long the last recording may take to be finished after the end." group:"Checks" default:"5m"`
 
+	Scale []int  `help:"Run with each of these numbers of sessions, each on a fresh installation of its own, and say how cost grows: 100,1000,10000." placeholder:"N,…" group:"Report"`
+	SVG   string `name:"svg" help:"Draw what --scale finds." type:"path" placeholder:"FILE" group:"Report"`
+
 	JSON      string  `name:"json" help:"Write the report as JSON." type:"path" placeholder:"FILE" group:"Report"`
 	HTML      string  `name:"html" help:"Write the report as one HTML page." type:"path" placeholder:"FILE" group:"Report"`
 	Compare   string  `help:"Compare with the JSON of an earlier run, and fail if a figure is worse by more than --threshold." type:"existingfile" placeholder:"OLD.json" group:"Report"`
@@ -78,6 +81,9 @@ type command struct {
 	rate float64
 	drop func(session uint64, index int64) bool // see load.Config
 }
+
+// maxSessions is how many sessions there may be at once.
+const maxSessions = 1_000_000
 
 // A preset is what the zero flags mean.
 type preset struct {
@@ -136,7 +142,7 @@ func (c *command) Validate() error {
 	if c.rate, err = parseRate(c.Rate); err != nil {
 		errs = append(errs, err)
 	}
-	bad(c.Sessions < 1 || c.Sessions > 1_000_000, "--sessions %d: not 1 to 1,000,000", c.Sessions)
+	bad(c.Sessions < 1 || c.Sessions > maxSessions, "--sessions %d: not 1 to %d", c.Sessions, maxSessions)
 	bad(c.Duration < 0 || c.Ramp < 0 || c.Length < 0 || c.Wait < 0, "--duration, --ramp, --length and --wait: not below 0")
 	bad(c.Events < 0, "--events %d: below 0", c.Events)
 	bad(c.Sample < 0 || c.Sample > 1, "--sample %v: not 0 to 1", c.Sample)
@@ -146,7 +152,7 @@ func (c *command) Validate() error {
 	bad(c.Connections < 1 || c.Connections > 1000, "--connections %d: not 1 to 1000", c.Connections)
 	bad(c.Dir != "" && c.named(), "--dir and --nats-url or --s3-bucket: two targets")
 	bad(c.named() && c.S3.Bucket == "", "--nats-url without --s3-bucket: where are the recordings?")
-	errs = append(errs, c.Layout.Validate(), c.allowed())
+	errs = append(errs, c.Layout.Validate(), c.allowed(), c.scalable())
 	return errors.Join(errs...)
 }
 
@@ -218,6 +224,16 @@ func runCommand(ctx context.Context, c *command, args []string, stdout, stderr i
 			fmt.Fprintf(stderr, "loadtest: %v\n", err)
 			return exitUsage
 		}
+	}
+	if len(c.Scale) > 0 {
+		passed, err := c.scale(ctx, stdout, stderr, log)
+		if err != nil {
+			fmt.Fprintf(stderr, "loadtest: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+		}
+		if err != nil || !passed {
+			return exitFailed
+		}
+		return exitPassed
 	}
 	rep, err := measure(ctx, c, stderr, log)
 	if rep != nil {

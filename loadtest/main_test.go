@@ -114,6 +114,21 @@ func TestComparisonFailsPastTheThreshold(t *testing.T) {
 	}
 }
 
+func TestHowCostGrowsIsToldAndDrawn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "scale.svg")
+	status, out, _ := loadtest(t, &command{}, "--scale", "2,6", "--mix", "idle=1", "--duration", "1s", "--ramp", "100ms", "--no-sync", "--end", "1", "--svg", path)
+	if status != exitPassed || !strings.Contains(out, "a session more") {
+		t.Errorf("exit status %d", status)
+	}
+	drawing, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := xml.Unmarshal(drawing, new(struct{})); err != nil || strings.Contains(string(drawing), "NaN") || strings.Count(string(drawing), "<svg") != 5 {
+		t.Errorf("%v: %.300s", err, drawing)
+	}
+}
+
 func TestMisuseIsToldBeforeAnythingStarts(t *testing.T) {
 	tests := []struct {
 		name string
@@ -127,6 +142,9 @@ func TestMisuseIsToldBeforeAnythingStarts(t *testing.T) {
 		{"no such preset", []string{"--preset", "huge"}, "idle-100k"},
 		{"no such kind", []string{"--mix", "golf=1"}, "typing"},
 		{"several things", []string{"--rate", "fast", "--sample", "2"}, "--sample 2"},
+		{"sessions that do not grow", []string{"--scale", "10,10"}, "growing"},
+		{"growth of an installation that runs", []string{"--scale", "1,2", "--nats-url", "nats://127.0.0.1:4333", "--s3-bucket", "b", "--s3-endpoint", "http://localhost:1"}, "installation of its own"},
+		{"a drawing of one run", []string{"--svg", "a.svg"}, "--scale"},
 		{"no report to compare with", []string{"--compare", "nowhere.json"}, "nowhere.json"},
 	}
 	for _, tt := range tests {

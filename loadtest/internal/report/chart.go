@@ -12,6 +12,7 @@ type chart struct {
 	Title, X, Unit string
 	Log            bool // the upward axis
 	Nines          bool // x counts nines: 1 is 90 %, 2 is 99 %
+	Dots           bool // the first line's points are marked
 	Lines          []line
 }
 
@@ -57,6 +58,11 @@ func (c chart) draw() template.HTML {
 		fmt.Fprintf(&b, `<text class="key l%d" x="%d" y="28">— %s</text>`, i%6, at, template.HTMLEscapeString(l.Name))
 		at += 7*len(l.Name) + 30
 		fmt.Fprintf(&b, `<path class="line l%d" d="%s"/>`, i%6, c.path(l, x, y))
+	}
+	if c.Dots {
+		for _, p := range c.Lines[0].Points {
+			fmt.Fprintf(&b, `<path class="line l0" d="M%.1f %.1fm-3 0h6m-3 -3v6"/>`, left+areaWidth*x.place(p.x), topRoom+areaHeight*(1-y.place(p.y)))
+		}
 	}
 	b.WriteString("</svg>")
 	return template.HTML(b.String())

@@ -48,8 +48,10 @@ lint-deploy: ## Have what lies in deploy/ read by the programs that will run it
 fuzz: ## Fuzz each target for FUZZTIME (default 30s)
 	@scripts/fuzz.sh
 
-bench: ## Run the benchmarks (benchstat reads the output)
-	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./pkg/... ./internal/slicer
+BENCH      ?= .
+BENCHCOUNT ?= 1
+bench: ## Run the benchmarks BENCH (default all) BENCHCOUNT times (benchstat wants 6 or more, and reads the output)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -count $(BENCHCOUNT) -benchmem -timeout 60m ./pkg/... ./internal/slicer
 
 lint: ## Static checks: vet, golangci-lint with the layers, govulncheck
 	$(GO) vet ./...

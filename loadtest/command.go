@@ -49,6 +49,7 @@ type command struct {
 	Ramp     time.Duration `help:"Begin sessions one after another over this long." group:"Load"`
 	Length   time.Duration `help:"How long a session lasts until the next takes its place. Default: all of the test (exec sessions are short by themselves)." group:"Load"`
 	End      float64       `help:"Share of the sessions open at the end that are ended, 0 to 1; the others stay open and are not read back." group:"Load"`
+	EndOver  time.Duration `help:"End these one after another over this long. Default: all at once, which is a burst of ends." group:"Load"`
 	Follow   int           `help:"Sessions that are also followed live." group:"Load"`
 	Seed     uint64        `help:"Seed of what sessions say: the same seed, the same bytes." group:"Load" default:"1"`
 
@@ -143,7 +144,7 @@ func (c *command) Validate() error {
 		errs = append(errs, err)
 	}
 	bad(c.Sessions < 1 || c.Sessions > maxSessions, "--sessions %d: not 1 to %d", c.Sessions, maxSessions)
-	bad(c.Duration < 0 || c.Ramp < 0 || c.Length < 0 || c.Wait < 0, "--duration, --ramp, --length and --wait: not below 0")
+	bad(c.Duration < 0 || c.Ramp < 0 || c.Length < 0 || c.EndOver < 0 || c.Wait < 0, "--duration, --ramp, --length, --end-over and --wait: not below 0")
 	bad(c.Events < 0, "--events %d: below 0", c.Events)
 	bad(c.Sample < 0 || c.Sample > 1, "--sample %v: not 0 to 1", c.Sample)
 	bad(c.End < 0 || c.End > 1, "--end %v: not 0 to 1", c.End)

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 }
 
 // quick is a load that takes two seconds and has every kind of session.
-var quick = []string{"--preset", "small", "--duration", "2s", "--sessions", "12", "--follow", "3", "--no-sync", "--wait", "60s"}
+var quick = []string{"--preset", "small", "--duration", "2s", "--sessions", "12", "--follow", "3", "--end-over", "300ms", "--no-sync", "--wait", "60s"}
 
 func loadtest(t *testing.T, c *command, args ...string) (status int, stdout, stderr string) {
 	t.Helper()

@@ -60,7 +60,7 @@ func measure(ctx context.Context, c *command, stderr io.Writer, log *slog.Logger
 	}
 	m.load = load.New(load.Config{
 		Seed: c.Seed, Sessions: c.Sessions, Mix: c.mix, Rate: c.rate, Duration: c.Duration, Events: c.Events, Ramp: c.Ramp, Length: c.Length,
-		End: c.End, Follow: c.Follow, Node: "loadtest", Drop: c.drop,
+		End: c.End, EndOver: c.EndOver, Follow: c.Follow, Node: "loadtest", Drop: c.drop,
 	}, m.site.Layout, conns)
 	defer m.load.Close()
 	m.rep = &report.Report{Version: report.Version, Program: version.Line("loadtest"), Started: time.Now().UTC(), Machine: machine(), Setup: m.setup()}
@@ -113,7 +113,7 @@ func (m *measurement) connect(ctx context.Context) (conns []*bus.Conn, err error
 func (m *measurement) setup() report.Setup {
 	s := report.Setup{
 		Preset: m.Preset, Target: "installation of its own", Sync: "every message", Partitions: m.site.Layout.Partitions, Sessions: m.Sessions,
-		Mix: m.Mix, Rate: m.Rate, Duration: m.Duration.Seconds(), Events: m.Events, Ramp: m.Ramp.Seconds(), Length: m.Length.Seconds(), Seed: m.Seed,
+		Mix: m.Mix, Rate: m.Rate, Duration: m.Duration.Seconds(), Events: m.Events, Ramp: m.Ramp.Seconds(), Length: m.Length.Seconds(), EndOver: m.EndOver.Seconds(), Seed: m.Seed,
 	}
 	if m.rate > 0 {
 		s.Rate += " events/s"

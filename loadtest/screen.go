@@ -14,35 +14,45 @@ import (
 	"github.com/tapedeck-io/tapedeck/loadtest/internal/report"
 )
 
-// A screen is one line that is written again and again, on a terminal only.
+// A screen is one line that is written again and again on a terminal, and elsewhere a
+// line now and then.
 type screen struct {
 	mu    sync.Mutex
-	w     io.Writer // nil: nobody looks
+	w     io.Writer
+	tty   bool
 	drawn time.Time
 }
 
+// How often the line is written.
+const (
+	drawEvery  = 100 * time.Millisecond
+	printEvery = 10 * time.Second
+)
+
 func newScreen(w io.Writer) *screen {
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return &screen{w: f}
-	}
-	return &screen{}
+	f, ok := w.(*os.File)
+	return &screen{w: w, tty: ok && term.IsTerminal(int(f.Fd())), drawn: time.Now()}
 }
 
 func (s *screen) line(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.w == nil || time.Since(s.drawn) < 100*time.Millisecond {
+	every, before, after := printEvery, "", "\n"
+	if s.tty {
+		every, before, after = drawEvery, "\r\x1b[K", ""
+	}
+	if time.Since(s.drawn) < every {
 		return
 	}
 	s.drawn = time.Now()
-	fmt.Fprintf(s.w, "\r\x1b[K"+format, args...)
+	fmt.Fprintf(s.w, before+format+after, args...)
 }
 
 // clear takes the line away.
 func (s *screen) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.w != nil && !s.drawn.IsZero() {
+	if s.tty {
 		fmt.Fprint(s.w, "\r\x1b[K")
 	}
 }

@@ -39,6 +39,7 @@ type Config struct {
 	Ramp     time.Duration // sessions begin one after another over this long
 	Length   time.Duration // of a session; then the next one takes its place. 0: all of the test
 	End      float64       // of the sessions that are open at the end, this share is ended; the rest stay open
+	EndOver  time.Duration // and these one after another over this long
 	Follow   int           // sessions that are also followed live
 	Node     string
 

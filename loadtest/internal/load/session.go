@@ -77,7 +77,24 @@ func (p *place) session(ctx context.Context, s *Session, at time.Time) (time.Tim
 	if p.r.over() && rand.Float64() >= p.r.cfg.End { // which of them does not matter
 		return at, s.stream.Flush(ctx)
 	}
+	if p.r.over() && p.r.cfg.EndOver > 0 {
+		if err := p.linger(ctx); err != nil {
+			return at, err
+		}
+	}
 	return at.Add(p.every), s.finish(ctx, b)
+}
+
+// linger waits for the place's turn to end its session after the test.
+func (p *place) linger(ctx context.Context) error {
+	timer := time.NewTimer(time.Duration(float64(p.r.cfg.EndOver) * float64(p.n) / float64(p.r.cfg.Sessions)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // sleep waits for a moment; false if nothing more is to be published.

@@ -69,6 +69,7 @@ type Setup struct {
 	Events     int64   `json:"events,omitempty"`
 	Ramp       float64 `json:"ramp_s"`
 	Length     float64 `json:"session_length_s,omitempty"`
+	EndOver    float64 `json:"end_over_s,omitempty"`
 	Seed       uint64  `json:"seed"`
 }
 

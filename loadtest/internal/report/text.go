@@ -53,6 +53,9 @@ func (s Setup) text() string {
 	if s.Ramp > 0 {
 		parts = append(parts, fmt.Sprintf("ramp %.4g s", s.Ramp))
 	}
+	if s.EndOver > 0 {
+		parts = append(parts, fmt.Sprintf("ended over %.4g s", s.EndOver))
+	}
 	return strings.Join(append(parts, fmt.Sprintf("seed %d", s.Seed)), ", ")
 }
 

@@ -41,7 +41,7 @@ func run(argv []string) int {
 		return ptyrec.ExitUsage
 	}
 	ctx := context.Background() // of record, whose signals are for what it runs
-	if parsed.Selected().Name == "import" {
+	if parsed.Selected().Name != "record" {
 		var stop context.CancelFunc
 		ctx, stop = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 		defer stop()

@@ -17,7 +17,7 @@ client asked for, or the account's shell, with settings from the environment and
 
 ` + ptyrec.ExitHelp + `
 
-import ends with 1 if a file could not be imported whole.`
+import ends with 1 if a file could not be imported whole, spool send if a session stays on disk.`
 
 type program struct {
 	Config  configFlag       `name:"config" type:"path" placeholder:"FILE" env:"TAPEDECK_PRODUCER_CONFIG" help:"JSON file with settings: an object of flag names (nats-url, node, ...) and values. Flags and the environment win. Default: ${config}, if it is there."`
@@ -26,6 +26,8 @@ type program struct {
 
 	Record ptyrec.Command   `cmd:"" help:"Run a command, or a shell, and record it."`
 	Import importer.Command `cmd:"" help:"Publish existing recordings: asciicast, typescript, recordings, JSON lines of events."`
+
+	Spool ptyrec.SpoolCommand `cmd:"" help:"What waits on disk because the bus was away: list it, send it."`
 }
 
 // connect tries until ctx is done.

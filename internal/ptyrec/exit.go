@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
+	"github.com/tapedeck-io/tapedeck/pkg/recorder"
 )
 
 // Exit statuses that are not the command's own. The command's status is passed
@@ -93,6 +94,9 @@ func cause(err error) error {
 }
 
 func beginError(err error) error {
+	if exit, ok := errors.AsType[*ExitError](err); ok {
+		return exit
+	}
 	code, next := ExitBus, "is NATS running, and is --nats-url right? The command was not run"
 	switch {
 	case errors.Is(err, bus.ErrPermission):
@@ -110,5 +114,9 @@ func beginError(err error) error {
 }
 
 func brokenError(err error) error {
-	return &ExitError{Code: ExitRecording, Err: fmt.Errorf("the recording is not whole: %w", err)}
+	err = fmt.Errorf("the recording is not whole: %w", err)
+	if errors.Is(err, recorder.ErrBusAway) {
+		err = fmt.Errorf("%w; the command was hung up because --on-bus-failure is fail", err)
+	}
+	return &ExitError{Code: ExitRecording, Err: err}
 }

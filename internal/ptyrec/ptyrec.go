@@ -8,9 +8,11 @@
 // keys, colours and full-screen programs are as they would be without. Output
 // is accepted by the recorder before it is shown: what a person has seen is in
 // the recording. When the bus is away for so long that the recorder's queue is
-// full, output waits, and after two seconds a line on the terminal says so.
-// When the recording cannot go on at all the command is hung up: nothing goes
-// on unrecorded. What is typed is not recorded, but for its echo.
+// full, output waits, and after two seconds a line on the terminal says so; with
+// the policy spool events go to disk instead, and are sent when the bus is back,
+// by this session or the next one. When the recording cannot go on at all, or at
+// once with the policy fail, the command is hung up: nothing goes on unrecorded.
+// What is typed is not recorded, but for its echo.
 //
 // # Without one
 //
@@ -31,11 +33,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/events"
 	"github.com/tapedeck-io/tapedeck/pkg/recorder"
+	"github.com/tapedeck-io/tapedeck/pkg/spool"
 )
 
 // A Command is the record command. Its fields are its manual.
@@ -58,7 +62,10 @@ type Command struct {
 	RecordOutput bool   `name:"record-output" env:"TAPEDECK_RECORD_OUTPUT" help:"Record the output of a command without a terminal too."`
 	PrintSession bool   `name:"print-session" help:"Print the session's id on standard error before the command runs."`
 
-	OnBusFailure   string        `name:"on-bus-failure" enum:"block" default:"block" env:"TAPEDECK_ON_BUS_FAILURE" help:"When the bus takes no events during a session: block (output waits until it does)."`
+	OnBusFailure recorder.Policy `name:"on-bus-failure" enum:"block,spool,fail" default:"block" env:"TAPEDECK_ON_BUS_FAILURE" help:"When the bus takes no events: block (output waits until it does), spool (events are kept in --spool-dir and sent when it does; sessions begin and end without the bus), fail (the command is hung up)."`
+	Spool        SpoolDir        `embed:""`
+
+	BusPatience    time.Duration `name:"bus-patience" default:"2s" env:"TAPEDECK_BUS_PATIENCE" help:"How long the bus may take for an event before spool or fail sets in; with spool also how long to try to reach it at the start."`
 	ConnectTimeout time.Duration `name:"connect-timeout" default:"10s" env:"TAPEDECK_CONNECT_TIMEOUT" help:"How long to try to reach the bus before giving up with status 75; the command has not been run then."`
 	EndTimeout     time.Duration `name:"end-timeout" default:"1m" env:"TAPEDECK_END_TIMEOUT" help:"How long the bus may take, once the command has ended, to accept the rest of the recording before giving up with status 74."`
 	Alive          time.Duration `name:"alive" default:"10m" env:"TAPEDECK_ALIVE" help:"How often an idle session tells the bus that it lives; keep it well under the slicer's abandon time."`
@@ -66,8 +73,8 @@ type Command struct {
 
 // Deps are what a Command works with.
 type Deps struct {
-	// Connect reaches the bus. It should try until ctx is done. The connection
-	// is closed by Run.
+	// Connect reaches the bus. It should try until ctx is done; without a
+	// deadline it may be called again and again. The connection is closed by Run.
 	Connect func(ctx context.Context) (*bus.Conn, bus.Layout, error)
 	// The outer terminal, or whatever stands in its place; all three are needed.
 	Stdin, Stdout, Stderr *os.File
@@ -96,10 +103,11 @@ func (c *Command) Run(ctx context.Context, d Deps) error {
 	if err := r.begin(ctx); err != nil {
 		return r.fail(err)
 	}
-	defer r.conn.Close()
+	defer r.close()
 	if c.PrintSession {
 		r.say("session %s", r.session.ID())
 	}
+	r.sendLeftovers(ctx)
 	return r.record(ctx)
 }
 
@@ -114,9 +122,12 @@ type run struct {
 	terminal bool // the command gets a pseudo-terminal
 	size     Size
 
-	conn    *bus.Conn
 	rec     *recorder.Recorder
 	session *recorder.Session
+	spool   *spool.Dir // nil without the policy
+
+	leftovers     sync.WaitGroup
+	stopLeftovers context.CancelFunc
 }
 
 // begin connects and starts the session, within the connect time-out.
@@ -132,8 +143,8 @@ func (r *run) begin(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	if r.conn != nil {
-		r.conn.Close()
+	if r.rec != nil {
+		_ = r.rec.Close(ctx) // nothing has begun
 	}
 	if sig := r.signals.cause(ctx); sig != 0 {
 		return &ExitError{Code: 128 + int(sig), Err: fmt.Errorf("%s before the session began", sig)}
@@ -142,19 +153,26 @@ func (r *run) begin(ctx context.Context) error {
 }
 
 func (r *run) connect(ctx context.Context) error {
-	conn, layout, err := r.deps.Connect(ctx)
-	if err != nil {
-		return err
+	opts := recorder.Options{
+		Node: r.cmd.node(), Cluster: r.cmd.Cluster, Alive: r.cmd.Alive, Logger: r.deps.Logger,
+		Policy: r.cmd.OnBusFailure, Patience: r.cmd.BusPatience,
 	}
-	r.conn = conn
-	node := r.cmd.Node
-	if node == "" {
-		node = nodeName()
+	var err error
+	if opts.Policy == recorder.PolicySpool {
+		if r.spool, err = r.cmd.Spool.open(r.env); err != nil {
+			return &ExitError{Code: ExitConfig, Err: fmt.Errorf("no recording, no session: %w; name a directory with --spool-dir", err)}
+		}
+		opts.Spool = r.spool
 	}
-	r.rec, err = recorder.New(conn, layout, recorder.Options{
-		Node: node, Cluster: r.cmd.Cluster, Alive: r.cmd.Alive, Logger: r.deps.Logger,
-	})
+	r.rec, err = recorder.Open(ctx, r.deps.Connect, opts)
 	return err
+}
+
+func (c *Command) node() string {
+	if c.Node == "" {
+		return nodeName()
+	}
+	return c.Node
 }
 
 func (r *run) start(ctx context.Context) error {

@@ -366,6 +366,9 @@ func (s *Stream) Stored() int64 {
 func (s *Stream) Waiting() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.waiting == nil && s.busy && !s.p.c.nc.IsConnected() {
+		return errNotConnected
+	}
 	return s.waiting
 }
 

@@ -382,9 +382,7 @@ func TestWritersWaitWhileTheBusIsAwayAndNothingIsLost(t *testing.T) {
 	if accepted > 512<<10 {
 		t.Errorf("%d bytes were accepted while the bus was away", accepted)
 	}
-	if s.Waiting() == nil {
-		t.Error("the session does not say that it waits")
-	}
+	eventually(t, "the session says that it waits", func() bool { return s.Waiting() != nil })
 	if srv, err = embed.StartNATS(cfg); err != nil {
 		t.Fatal(err)
 	}

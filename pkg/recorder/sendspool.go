@@ -171,6 +171,9 @@ func (r *Recorder) SendSpool(ctx context.Context, f func(Sent)) error {
 	if r.opts.Spool == nil {
 		return errors.New("send spool: there is none")
 	}
+	if _, err := r.reach(ctx); err != nil { // until then nobody need be kept out of a file
+		return fmt.Errorf("send spool: %w", err)
+	}
 	names, err := r.opts.Spool.Names()
 	if err != nil {
 		return err
@@ -206,7 +209,8 @@ func (r *Recorder) sendFirst(ctx context.Context, sid string) error {
 func (r *Recorder) sendLeft(ctx context.Context, name string) (spool.Info, error) {
 	file, err := r.opts.Spool.Open(name)
 	if err != nil {
-		return spool.Info{Name: name}, err
+		info, _ := r.opts.Spool.Look(name) // as far as it can be read: err says what is wrong
+		return info, err
 	}
 	info := file.Info()
 	switch {

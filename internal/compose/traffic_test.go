@@ -41,6 +41,7 @@ func (s *composed) record(n int) (*traffic, func()) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	publishAccess(s.t, conn) // which a sink has a minute later
 	tr := &traffic{sums: map[string][]byte{}}
 	quit := make(chan struct{})
 	var wg sync.WaitGroup

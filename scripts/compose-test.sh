@@ -26,7 +26,9 @@ install_engine() {
 	command -v dockerd >/dev/null && command -v docker >/dev/null && return
 	[ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null || return 1
 	echo "compose-test: installing docker.io"
-	scripts/apt-install.sh docker.io iptables >"$run/apt.log" 2>&1
+	scripts/apt-install.sh docker.io iptables >"$run/apt.log" 2>&1 || return
+	# From Debian 13 on the client is a package of its own.
+	command -v docker >/dev/null || scripts/apt-install.sh docker-cli >>"$run/apt.log" 2>&1
 }
 
 engine=

@@ -9,10 +9,13 @@ cd "$(dirname "$0")/.."
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
-if ! command -v promtool >/dev/null; then
-	[ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null || { echo "lint-deploy: promtool is missing; it is in Debian's package prometheus" >&2; exit 1; }
-	echo "lint-deploy: installing promtool"
-	scripts/apt-install.sh prometheus >"$tmp/apt.log" 2>&1 || { tail -n 5 "$tmp/apt.log" >&2; exit 1; }
+missing=
+command -v promtool >/dev/null || missing="$missing prometheus"
+command -v openssl >/dev/null || missing="$missing openssl"
+if [ -n "$missing" ]; then
+	[ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null || { echo "lint-deploy: install these Debian packages, or what they hold:$missing" >&2; exit 1; }
+	echo "lint-deploy: installing$missing"
+	scripts/apt-install.sh $missing >"$tmp/apt.log" 2>&1 || { tail -n 5 "$tmp/apt.log" >&2; exit 1; }
 fi
 
 echo "lint-deploy: Prometheus"

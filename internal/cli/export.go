@@ -16,9 +16,16 @@ import (
 type exportCommand struct {
 	source
 	export.Options
+	filmFlags
 	Output string `short:"o" help:"File to write, instead of standard output. It appears when it is whole." type:"path" placeholder:"FILE"`
 	Force  bool   `help:"Replace the file if it is there."`
 	target
+}
+
+// Help says what pictures and films are like.
+func (c *exportCommand) Help() string {
+	return `png, gif and mp4 show terminals as well as desktops. Terminals are drawn in Go Mono, which has no CJK and no emoji: those are boxes. mp4 needs
+ffmpeg; without it an AVI (motion JPEG) is written instead, under the name with .avi. A gif has 256 colors at most and 10 frames a second.`
 }
 
 // Run writes a session or a file in another format.

@@ -32,11 +32,16 @@ const (
 	Text      = "text"      // the terminal's output, byte for byte
 	JSON      = "json"      // one event a line
 	Recording = "recording" // parts, as in S3
+
+	// Pictures and films, which package video makes.
+	PNG = "png"
+	GIF = "gif"
+	MP4 = "mp4"
 )
 
 // Options say what is written.
 type Options struct {
-	Format   string `enum:"cast2,cast3,text,json,recording" default:"cast2" help:"asciicast v2 or v3, the terminal's output as text, events as JSON lines, or a recording (${enum})."`
+	Format   string `enum:"cast2,cast3,text,json,recording,png,gif,mp4" default:"cast2" help:"asciicast v2 or v3, the terminal's output as text, events as JSON lines, a recording, a picture (--at), or a film (${enum})."`
 	WithData bool   `help:"With json: the terminal's output too (base64), so that it can be imported again."`
 }
 
@@ -98,7 +103,7 @@ func copyTo(out writer, records iter.Seq2[slicefmt.Record, error]) (sum Summary,
 // explain says what to do about an error.
 func explain(err error) error {
 	if errors.Is(err, cast.ErrDesktop) {
-		return fmt.Errorf("%w (json and recording can hold it)", err)
+		return fmt.Errorf("%w (json, recording, png, gif and mp4 can hold it)", err)
 	}
 	return err
 }

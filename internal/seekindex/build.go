@@ -267,9 +267,9 @@ func (b *builder) thin() {
 // writeTo writes the index, the pictures that are left from the spool.
 func (b *builder) writeTo(w io.Writer, recordingBytes int64) error {
 	script := b.script.finish()
-	s := summary{Timeline: b.survey.Timeline, TranscriptToMS: b.script.cutAt, LinesOmitted: b.script.omitted}
+	s := summary{Timeline: b.survey.Timeline, Origin: b.survey.zero, TranscriptToMS: b.script.cutAt, LinesOmitted: b.script.omitted}
 	if c := b.dec.Clock(); c.Begun {
-		s.Origin, s.BaseNS, s.Printed = c.Origin, int64(c.Base), c.Printed
+		s.BaseNS, s.Printed = int64(c.Base), c.Printed
 	}
 	h := header{transcript: int64(len(script)), recording: recordingBytes, events: b.events}
 	dir := make([]entry, len(b.dir))

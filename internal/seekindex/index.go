@@ -101,6 +101,7 @@ type Frame struct {
 	Rows  int
 	Data  []byte     // of a terminal
 	PNG   []byte     // of a desktop
+	Zero  time.Time  // of the recording's first event, from which TMS counts
 	Clock cast.Clock // of a terminal: with it a decoder goes on
 }
 
@@ -128,7 +129,7 @@ func (x *Index) frame(ctx context.Context, i int) (Frame, error) {
 	if int64(len(data)) < e.bytes {
 		return Frame{}, fmt.Errorf("read picture %d of %s: %w: %d bytes of %d are there", i, x.key, ErrCorrupt, len(data), e.bytes)
 	}
-	f := Frame{TMS: e.tms, Index: e.index, Cols: e.cols, Rows: e.rows}
+	f := Frame{TMS: e.tms, Index: e.index, Cols: e.cols, Rows: e.rows, Zero: x.summary.Origin}
 	if x.summary.Kind == "desktop" {
 		f.PNG = data
 		return f, nil

@@ -30,12 +30,18 @@ ffmpeg; without it an AVI (motion JPEG) is written instead, under the name with 
 
 // Run writes a session or a file in another format.
 func (c *exportCommand) Run(ctx context.Context, s Streams, log *slog.Logger) error {
+	if err := c.validate(); err != nil {
+		return withStatus(exitUsage, fmt.Errorf("export: %w", err))
+	}
 	rec, err := c.openRecording(ctx, &c.target, log)
 	if err != nil {
 		return err
 	}
 	defer rec.close()
 	rec.looked(ctx, c.source, c.Format, log)
+	if c.films() {
+		return c.film(ctx, s, rec)
+	}
 	if c.Output == "" {
 		if c.Format == export.Recording && isTerminal(s.Out) {
 			return withStatus(exitUsage, errors.New("export: a recording is binary and standard output is a terminal; say -o FILE"))

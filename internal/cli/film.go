@@ -43,9 +43,6 @@ func (f filmFlags) validate() error {
 
 // film writes a picture or a film.
 func (c *exportCommand) film(ctx context.Context, s Streams, rec *opened) error {
-	if err := c.validate(); err != nil {
-		return withStatus(exitUsage, fmt.Errorf("export: %w", err))
-	}
 	if c.Output == "" && isTerminal(s.Out) {
 		return withStatus(exitUsage, errors.New("export: that is binary and standard output is a terminal; say -o FILE"))
 	}

@@ -2,9 +2,13 @@
 // bus, with their own times, so that they are archived like any other.
 //
 // It reads asciicast v2 and v3, script(1)'s typescript with its timing file,
-// recordings (the parts of a session as they lie in S3), and JSON lines of
-// events. The first two become new sessions, whose events are made here; of the
-// last two the events are published as they are, byte for byte or as they read.
+// recordings (the parts of a session as they lie in S3), JSON lines of events, and
+// folders of PNG pictures whose names are their times. Casts, typescripts and
+// folders become new sessions, whose events are made here; of recordings and JSON
+// lines the events are published as they are, byte for byte or as they read.
+//
+// A folder becomes a desktop session. Of each picture only the tiles of 64 by 64
+// pixels that differ from the picture before are published.
 //
 // # What is kept
 //
@@ -43,7 +47,7 @@ import (
 
 // A Command is the import command. Its fields are its manual.
 type Command struct {
-	Files  []string `arg:"" name:"file" help:"Files to import, each as a session. - is standard input."`
+	Files  []string `arg:"" name:"file" help:"Files to import, each as a session. - is standard input. A folder of PNG pictures is a desktop session; the number at the end of a picture's name is its time: milliseconds since the start, or Unix milliseconds (13 digits)."`
 	Format string   `enum:"auto,cast,typescript,recording,json" default:"auto" help:"What the files are: asciicast v2 or v3, typescript (needs --timing), recording, json (a line an event). auto looks at how each begins."`
 	Timing string   `placeholder:"FILE" type:"path" help:"Timing file of the typescript, classic or advanced."`
 
@@ -52,8 +56,9 @@ type Command struct {
 	Cluster  string `name:"cluster" env:"TAPEDECK_CLUSTER" help:"Cluster name that every event made here carries."`
 	User     string `name:"user" env:"TAPEDECK_USER" help:"Who the person was (casts and typescripts). Default: $$USER."`
 	Login    string `name:"login" help:"Account of the session. Default: $$LOGNAME."`
-	Host     string `name:"host" help:"Host that the session was on. Default: this one."`
+	Host     string `name:"host" help:"Host that the session was on, or the desktop's name. Default: this one."`
 	Start    Moment `name:"start" placeholder:"TIME" help:"When it began (RFC 3339), if the file does not say. Default: when the file was last changed."`
+	Windows  bool   `name:"windows" help:"A folder of pictures is of a Windows desktop, not of a Linux one."`
 	Renumber bool   `name:"renumber" help:"Number the events of recordings and JSON lines from 0."`
 
 	EndTimeout time.Duration `name:"end-timeout" default:"1m" help:"How long the bus may take, after an error or an interruption, to accept the rest and the end."`
@@ -143,6 +148,10 @@ type job struct {
 const stdin = "-"
 
 func (j *job) run(ctx context.Context) error {
+	if info, err := os.Stat(j.name); j.name != stdin && err == nil && info.IsDir() {
+		j.mtime = info.ModTime()
+		return j.importFrames(ctx)
+	}
 	file, size, err := j.open(ctx)
 	if err != nil {
 		return err
@@ -182,9 +191,6 @@ func (j *job) open(ctx context.Context) (io.ReadCloser, int64, error) {
 		return nil, 0, fmt.Errorf("import: %w", err)
 	}
 	info, err := f.Stat()
-	if err == nil && info.IsDir() {
-		err = fmt.Errorf("import %s: is a directory", j.name)
-	}
 	if err != nil {
 		_ = f.Close()
 		return nil, 0, err

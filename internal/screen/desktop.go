@@ -88,7 +88,7 @@ func (d *Desktop) ApplyTDPB() { d.hold(placeholderTDPB) }
 
 // ApplyKeyframe makes the desktop what PNG said it was.
 func (d *Desktop) ApplyKeyframe(picture []byte) error {
-	img, err := decode(picture)
+	img, err := DecodePNG(picture)
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,8 @@ func (d *Desktop) resize(width, height int) {
 	}
 }
 
-func decode(picture []byte) (image.Image, error) {
+// DecodePNG decodes a picture of MaxPixels at most. Its error wraps [ErrFrame].
+func DecodePNG(picture []byte) (image.Image, error) {
 	c, err := png.DecodeConfig(bytes.NewReader(picture))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFrame, err)
@@ -134,7 +135,7 @@ func decode(picture []byte) (image.Image, error) {
 }
 
 func (d *Desktop) draw(f tdp.Frame) error {
-	img, err := decode(f.PNG)
+	img, err := DecodePNG(f.PNG)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import type { Viewer } from './types';
 
 interface Page {
   element: HTMLElement;
+  /** Called when the element is in the document. */
+  shown?(): void | Promise<void>;
   dispose(): void;
 }
 
@@ -53,6 +55,7 @@ async function show(make: () => Page | Promise<Page>): Promise<void> {
   }
   page = next;
   content.replaceChildren(next.element);
+  void next.shown?.();
 }
 
 function problemPage(err: unknown): Page {

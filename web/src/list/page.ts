@@ -43,7 +43,7 @@ class ListPage {
     );
     this.stopChanges = api.changes(
       (s) => this.changed(s),
-      (connected) => this.connection.classList.toggle('on', connected),
+      (connected) => this.connected(connected),
     );
     void this.reload();
   }
@@ -107,6 +107,12 @@ class ListPage {
     const n = this.rows.size;
     if (n === 0) setText(this.status, this.filters.active() ? 'No session matches.' : 'No sessions yet.');
     else setText(this.status, this.next === '' ? `${count(n)} session${n === 1 ? '' : 's'}` : `the newest ${count(n)}`);
+  }
+
+  // What changed before it was connected was not said.
+  private connected(on: boolean): void {
+    this.connection.classList.toggle('on', on);
+    if (on) void this.refresh();
   }
 
   private changed(s: Session): void {

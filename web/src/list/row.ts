@@ -27,7 +27,7 @@ export class SessionRow {
     const problems = (s.problems ?? []).map((p) => visible(p.text)).join('; ');
     this.element.replaceChildren(
       cell('State', 'state', badge(s), problems !== '' && h('span', { class: 'warn', title: problems, role: 'img', 'aria-label': problems }, '!')),
-      cell('User', 'user', link, as !== '' && h('bdi', { class: 'login' }, as)),
+      cell('User', 'user', link, as !== '' && h('bdi', { class: 'as' }, as)),
       cell('Host', 'host', h('bdi', {}, visible(s.host))),
       cell('Kind', 'kind', visible(s.kind)),
       cell('Started', 'started', date(s.started)),

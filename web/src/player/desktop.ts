@@ -76,6 +76,15 @@ export class DesktopSurface implements Surface<DesktopItem> {
     this.resize(size.cols, size.rows);
   }
 
+  async mount(): Promise<void> {}
+
+  /** The screen as it is shown, as a PNG. */
+  picture(): Promise<Blob> {
+    return new Promise((resolve, reject) => {
+      this.canvas.toBlob((blob) => (blob === null ? reject(new Error('The browser made no picture.')) : resolve(blob)));
+    });
+  }
+
   async reset(frame: Keyframe | null): Promise<void> {
     this.drop();
     this.notice.hidden = true;

@@ -9,9 +9,8 @@ import type { SessionDetail } from '../types';
 export class Details {
   readonly element = h('div', { class: 'details' });
 
-  constructor(
-    private readonly position: () => number,
-  ) {}
+  /** The picture is of the screen as it is shown; undefined if the kind has none. */
+  constructor(private readonly picture: (() => Promise<Blob>) | undefined) {}
 
   show(s: SessionDetail): void {
     this.element.replaceChildren(facts(s), verification(s), this.downloads(s), metadata(s));
@@ -20,10 +19,6 @@ export class Details {
   private downloads(s: SessionDetail): HTMLElement {
     const link = (name: string, path: string): HTMLElement =>
       h('li', {}, h('a', { href: api.sessionPath(s.session, path), download: true }, icon('download'), name));
-    const still = h('a', { href: '#', download: true }, icon('download'), 'Picture of this moment (PNG)');
-    still.addEventListener('click', () => {
-      still.href = api.sessionPath(s.session, `/export${api.query({ format: 'png', at_ms: Math.floor(this.position()) })}`);
-    });
     const terminal = s.kind !== 'desktop';
     const items = [
       s.manifest && link('Recording', '/recording'),
@@ -32,11 +27,19 @@ export class Details {
       terminal && link('asciicast v2', '/export?format=cast2'),
       terminal && link('Text', '/export?format=text'),
       link('Events (JSON lines)', '/export?format=json'),
-      !terminal && link('Video (MP4)', '/export?format=mp4'),
-      !terminal && link('Animation (GIF)', '/export?format=gif'),
-      !terminal && h('li', {}, still),
+      this.picture && this.still(s.session, this.picture),
     ];
-    return section('Download', h('ul', { class: 'downloads' }, ...items));
+    const film = h('p', { class: 'hint' }, 'A film: ', h('code', {}, `tapedeck export ${s.session} --format mp4`));
+    return section('Download', h('ul', { class: 'downloads' }, ...items), film);
+  }
+
+  private still(sid: string, picture: () => Promise<Blob>): HTMLElement {
+    const save = async (): Promise<void> => {
+      const url = URL.createObjectURL(await picture());
+      h('a', { href: url, download: `${sid}.png` }).click();
+      setTimeout(() => URL.revokeObjectURL(url), 10_000);
+    };
+    return h('li', {}, h('button', { type: 'button', onclick: () => void save() }, icon('download'), 'Picture of this moment (PNG)'));
   }
 }
 

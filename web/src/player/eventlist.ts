@@ -13,6 +13,8 @@ const pageSize = 1000;
 /** More rows than this are loaded only when asked for. */
 const firstLoad = 4000;
 
+const number = (n: number): string => `${count(n)} event${n === 1 ? '' : 's'}`;
+
 interface Row {
   readonly t: number;
   readonly element: HTMLLIElement;
@@ -27,6 +29,7 @@ export class EventList {
   private readonly more: HTMLButtonElement;
   private readonly abort = new AbortController();
   private rows: Row[] = [];
+  private readonly problems = new Set<string>();
   private seen = -1;
   private current: Row | undefined;
   private loading = false;
@@ -58,7 +61,7 @@ export class EventList {
         got += lines.length;
         this.complete = lines.length < pageSize;
       }
-      setText(this.status, this.rows.length === 0 ? 'No events but output.' : `${count(this.rows.length)} events${this.complete ? '' : ' loaded'}`);
+      setText(this.status, this.rows.length === 0 ? 'No events but output.' : `${number(this.rows.length)}${this.complete ? '' : ' loaded'}`);
     } catch (err) {
       if (!this.abort.signal.aborted) setText(this.status, err instanceof Error ? err.message : String(err));
     } finally {
@@ -75,7 +78,11 @@ export class EventList {
     this.insert(line.t_ms, typeName(type), describe(line.event), category(type));
   }
 
+  /** Adds a problem, once. */
   addProblem(problem: TimedProblem): void {
+    const key = `${problem.t_ms} ${problem.kind}`;
+    if (this.problems.has(key)) return;
+    this.problems.add(key);
     this.insert(problem.t_ms, visible(problem.kind), visible(problem.text), 'problem');
   }
 
@@ -136,6 +143,6 @@ export class EventList {
       row.element.hidden = !row.haystack.includes(wanted);
       if (!row.element.hidden) shown++;
     }
-    setText(this.status, wanted === '' ? `${count(this.rows.length)} events` : `${count(shown)} of ${count(this.rows.length)} events`);
+    setText(this.status, wanted === '' ? number(this.rows.length) : `${count(shown)} of ${number(this.rows.length)}`);
   }
 }

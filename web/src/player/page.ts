@@ -8,7 +8,7 @@ import { helpDialog } from '../help';
 
 import { toast } from '../toast';
 import { visible } from '../text';
-import type { EventLine, SessionDetail, TimedProblem, Timeline } from '../types';
+import type { EventLine, Session, SessionDetail, TimedProblem, Timeline } from '../types';
 import { Controls, speeds } from './controls';
 import { DesktopSurface, desktopSource, type DesktopItem } from './desktop';
 import { Details } from './details';
@@ -33,16 +33,22 @@ export class PlayerPage {
   private readonly seekBar = new SeekBar((ms) => void this.playhead.seek(ms));
   private readonly notices = new Notices();
   private readonly events: EventList;
-  private readonly details = new Details(() => this.playhead.position);
+  private readonly details: Details;
   private readonly playhead: AnyPlayhead;
   private readonly stops: (() => void)[] = [];
+  private picture: (() => Promise<Blob>) | undefined;
+  private mount: () => Promise<void> = async () => {};
   private addressTimer: ReturnType<typeof setTimeout> | undefined;
+  private indexTimer: ReturnType<typeof setTimeout> | undefined;
+  private indexTries = 0;
 
   constructor(
     private detail: SessionDetail,
     private timeline: Timeline,
+    private readonly startAt: number | undefined,
   ) {
     this.playhead = this.makePlayhead();
+    this.details = new Details(this.picture);
     const commands = this.commands();
     this.controls = new Controls({
       ...commands,
@@ -56,8 +62,10 @@ export class PlayerPage {
     this.takeTimeline();
   }
 
-  /** Begins at ms, or where the session's state suggests. */
-  async start(ms: number | undefined): Promise<void> {
+  /** Called when the page is in the document. Begins at ms, or where the session's state suggests. */
+  async shown(): Promise<void> {
+    const ms = this.startAt;
+    await this.mount();
     void this.events.load().then(() => this.events.follow(this.playhead.position));
     if (this.detail.state === 'live' || this.detail.state === 'ending') this.goLive();
     if (ms === undefined && this.playhead.live) this.playhead.follow();
@@ -66,6 +74,7 @@ export class PlayerPage {
 
   dispose(): void {
     clearTimeout(this.addressTimer);
+    clearTimeout(this.indexTimer);
     for (const stop of this.stops) stop();
   }
 
@@ -75,15 +84,17 @@ export class PlayerPage {
     const onChange = (what: Change): void => this.changed(what);
     if (this.detail.kind === 'desktop') {
       const surface = new DesktopSurface(size);
-      this.screen(surface);
+      this.takeSurface(surface);
+      this.picture = () => surface.picture();
       return new Playhead(desktopSource(sid), surface, onChange);
     }
     const surface = new TerminalSurface(size, () => this.playhead);
-    this.screen(surface);
+    this.takeSurface(surface);
     return new Playhead(terminalSource(sid, (t, text) => this.damaged(t, text)), surface, onChange);
   }
 
-  private screen(surface: Surface<never>): void {
+  private takeSurface(surface: Surface<never>): void {
+    this.mount = () => surface.mount();
     const spinner = h('div', { class: 'spinner', 'aria-hidden': 'true' });
     const screen = h('div', { class: 'screen' }, surface.element, this.notices.element, spinner);
     screen.addEventListener('click', () => {
@@ -128,20 +139,39 @@ export class PlayerPage {
     this.playhead.idle = t.idle ?? [];
     this.playhead.keyframes = t.keyframes ?? [];
     this.showProblems(t.problems ?? []);
+    this.awaitIndex();
     this.changed('time');
     this.changed('state');
+  }
+
+  // A finished recording gets its index in a moment, or because someone looks.
+  private awaitIndex(): void {
+    clearTimeout(this.indexTimer);
+    if (this.timeline.indexed || this.playhead.live || this.indexTries >= 6) return;
+    this.indexTimer = setTimeout(() => void this.refresh(), 1500 * 2 ** this.indexTries++);
   }
 
   private goLive(): void {
     this.stops.push(
       follow(this.detail.session, this.detail.events ?? 0, {
-        items: (items) => (this.playhead as Playhead<Output | DesktopItem>).arrive(items),
+        items: (items) => this.liveItems(items),
         event: (line) => this.liveEvent(line),
         ended: () => void this.ended(),
         damaged: (text) => this.damaged(this.playhead.duration, text),
         connection: (problem) => this.notices.fail(problem),
       }),
     );
+  }
+
+  private liveItems(items: (Output | DesktopItem)[]): void {
+    (this.playhead as Playhead<Output | DesktopItem>).arrive(items);
+    const activity = (this.timeline.activity ??= []);
+    for (const item of items) {
+      if (!item.draws) continue;
+      const bucket = Math.floor(item.t / Math.max(1, this.timeline.bucket_ms));
+      while (activity.length <= bucket) activity.push(0);
+      activity[bucket] = (activity[bucket] as number) + item.size;
+    }
   }
 
   private liveEvent(line: EventLine): void {
@@ -166,11 +196,22 @@ export class PlayerPage {
     for (const problem of added) this.events.addProblem(problem);
   }
 
-  // The session is over: what is known of it now is more, and final.
+  // The session is over; its recording will be finished in a moment, and more is
+  // known of it then.
   private async ended(): Promise<void> {
     this.playhead.end();
+    const { session: sid } = this.detail;
+    const changed = (s: Session): void => {
+      if (s.session === sid) void this.refresh();
+    };
+    this.stops.push(api.changes(changed, () => {}));
+    await this.refresh();
+  }
+
+  private async refresh(): Promise<void> {
     try {
-      [this.detail, this.timeline] = await Promise.all([api.session(this.detail.session), api.timeline(this.detail.session)]);
+      const { session: sid } = this.detail;
+      [this.detail, this.timeline] = await Promise.all([api.session(sid), api.timeline(sid)]);
       this.showDetail();
       this.playhead.live = false;
       this.takeTimeline();
@@ -251,11 +292,9 @@ export class PlayerPage {
   }
 }
 
-/** Opens a session's player; shows what is wrong if it cannot. */
-export async function openPlayer(sid: string, ms: number | undefined): Promise<{ element: HTMLElement; dispose(): void }> {
+/** Reads what is known of a session and makes its player. */
+export async function openPlayer(sid: string, ms: number | undefined): Promise<PlayerPage> {
   const [detail, timeline] = await Promise.all([api.session(sid), api.timeline(sid)]);
-  const page = new PlayerPage(detail, timeline);
-  void page.start(ms);
-  return page;
+  return new PlayerPage(detail, timeline, ms);
 }
 

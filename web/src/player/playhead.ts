@@ -190,7 +190,8 @@ export class Playhead<T extends Item> {
   }
 
   private async restart(target: number, signal: AbortSignal): Promise<void> {
-    const frame = await this.source.keyframe(target, signal);
+    const has = this.keyframes.some((k) => k.t_ms <= target);
+    const frame = has ? await this.source.keyframe(target, signal) : null;
     signal.throwIfAborted();
     this.stale = true;
     this.drawn = { t: frame?.t_ms ?? 0, index: frame?.index ?? -1 };

@@ -23,6 +23,7 @@ export class SeekBar {
   private position = 0;
   private duration = 1;
   private drawnAt = -1;
+  private unit = 1; // pixels to a pixel of the smallest size of text
   private readonly observer = new ResizeObserver(() => this.draw());
   private readonly dark = matchMedia('(prefers-color-scheme: dark)');
   private readonly redraw = (): void => this.draw();
@@ -128,6 +129,7 @@ export class SeekBar {
     c.clearRect(0, 0, width, height);
     const style = getComputedStyle(this.element);
     const colours: Colours = { get: (name) => style.getPropertyValue(`--${name}`) };
+    this.unit = Number.parseFloat(getComputedStyle(document.documentElement).fontSize) / 14;
     const share = this.position / this.duration;
     this.drawnAt = Math.round(share * this.canvas.width);
     const x = (t: number): number => (t / this.duration) * width;
@@ -144,10 +146,10 @@ export class SeekBar {
       if (to - from < 2) continue;
       c.save();
       c.beginPath();
-      c.rect(from, 4, to - from, height - 14);
+      c.rect(from, 4 * this.unit, to - from, height - 14 * this.unit);
       c.clip();
       c.beginPath();
-      for (let at = from - height; at < to; at += 6) {
+      for (let at = from - height; at < to; at += 6 * this.unit) {
         c.moveTo(at, height);
         c.lineTo(at + height, 0);
       }
@@ -157,9 +159,10 @@ export class SeekBar {
   }
 
   private drawActivity(c: CanvasRenderingContext2D, colours: Colours, x: (t: number) => number, height: number): void {
-    const base = height - 10;
+    const u = this.unit;
+    const base = height - 10 * u;
     c.fillStyle = colours.get('seek-rail');
-    c.fillRect(0, base - 2, x(this.duration), 2);
+    c.fillRect(0, base - 2 * u, x(this.duration), 2 * u);
     const bars = this.bars(x(this.duration));
     const top = Math.log1p(Math.max(1, ...bars));
     const [played, unplayed] = [colours.get('seek-played'), colours.get('seek-unplayed')];
@@ -168,18 +171,18 @@ export class SeekBar {
       if (value === 0) return;
       const heat = Math.log1p(value) / top;
       c.globalAlpha = 0.35 + 0.65 * heat;
-      c.fillStyle = i * 3 < at ? played : unplayed;
-      const tall = Math.max(2, heat * (base - 6));
-      c.fillRect(i * 3, base - tall, 2, tall);
+      c.fillStyle = i * 3 * u < at ? played : unplayed;
+      const tall = Math.max(2 * u, heat * (base - 6 * u));
+      c.fillRect(i * 3 * u, base - tall, 2 * u, tall);
     });
     c.globalAlpha = 1;
     c.fillStyle = played;
-    c.fillRect(0, base - 2, at, 2);
+    c.fillRect(0, base - 2 * u, at, 2 * u);
   }
 
-  // Activity by bars of three pixels.
+  // Activity by bars.
   private bars(width: number): number[] {
-    const bars = new Array<number>(Math.max(1, Math.ceil(width / 3))).fill(0);
+    const bars = new Array<number>(Math.max(1, Math.ceil(width / (3 * this.unit)))).fill(0);
     const bucket = this.timeline?.bucket_ms ?? 0;
     (this.timeline?.activity ?? []).forEach((n, i) => {
       const first = Math.floor(((i * bucket) / this.duration) * bars.length);
@@ -190,23 +193,25 @@ export class SeekBar {
   }
 
   private drawMarkers(c: CanvasRenderingContext2D, colours: Colours, x: (t: number) => number, height: number): void {
+    const u = this.unit;
     for (const marker of this.timeline?.markers ?? []) {
       c.fillStyle = colours.get(`mark-${category(marker.type)}`);
       c.beginPath();
-      c.arc(Math.max(3, Math.min(x(this.duration) - 3, x(marker.t_ms))), height - 4, 2.5, 0, 2 * Math.PI);
+      c.arc(Math.max(3 * u, Math.min(x(this.duration) - 3 * u, x(marker.t_ms))), height - 4 * u, 2.5 * u, 0, 2 * Math.PI);
       c.fill();
     }
     for (const problem of this.timeline?.problems ?? []) this.drawProblem(c, colours, x(problem.t_ms), height);
   }
 
   private drawProblem(c: CanvasRenderingContext2D, colours: Colours, at: number, height: number): void {
-    const x = Math.max(5, Math.min(this.element.clientWidth - 5, at));
+    const u = this.unit;
+    const x = Math.max(5 * u, Math.min(this.element.clientWidth - 5 * u, at));
     c.fillStyle = colours.get('mark-problem');
-    c.fillRect(x - 1, 2, 2, height - 10);
+    c.fillRect(x - u, 2 * u, 2 * u, height - 10 * u);
     c.beginPath();
-    c.moveTo(x - 5, 0);
-    c.lineTo(x + 5, 0);
-    c.lineTo(x, 7);
+    c.moveTo(x - 5 * u, 0);
+    c.lineTo(x + 5 * u, 0);
+    c.lineTo(x, 7 * u);
     c.fill();
   }
 }

@@ -12,7 +12,7 @@ export type Message =
 const other: Message = { type: 'other' };
 
 /** No screen is larger; a message that says so is not drawn. */
-export const maxSide = 8192;
+export const maxSide = 16_384;
 
 export function parse(data: Uint8Array<ArrayBuffer>): Message {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
@@ -60,7 +60,7 @@ function size(width: number, height: number): Message {
 
 function image(view: DataView, at: number, png: Uint8Array<ArrayBuffer>): Message {
   const [left, top, right, bottom] = [0, 4, 8, 12].map((o) => view.getUint32(at + o)) as [number, number, number, number];
-  if (right > maxSide * 2 || bottom > maxSide * 2 || right < left || bottom < top) {
+  if (right > maxSide || bottom > maxSide || right < left || bottom < top) {
     return { type: 'notice', text: 'A picture outside of the screen is not shown.' };
   }
   return { type: 'image', left, top, width: right - left, height: bottom - top, png };

@@ -44,43 +44,56 @@ export function terminalSource(sid: string, onDamage: OnDamage): Source<Output> 
 
 type Dispatch = (event: string, data?: unknown) => void;
 
+/** What the player may ask of the playhead. */
+interface Clock {
+  readonly position: number;
+  readonly duration: number;
+  play(): void;
+  pause(): void;
+}
+
+const font = '"JetBrains Mono Variable"';
+
 export class TerminalSurface implements Surface<Output> {
   readonly element = document.createElement('div');
-  private readonly player: AsciinemaPlayer.Player;
-  private readonly ready: Promise<void>;
+  private player: AsciinemaPlayer.Player | undefined;
   private dispatch: Dispatch = () => {};
 
   constructor(
     private readonly size: { cols: number; rows: number },
-    playhead: () => { play(): void; pause(): void; position: number; duration: number },
+    private readonly playhead: () => Clock,
   ) {
     this.element.className = 'terminal';
-    let started = (): void => {};
-    this.ready = new Promise((resolve) => (started = resolve));
-    const driver = ({ dispatch }: { dispatch: Dispatch }): object => ({
-      init: () => {
-        this.dispatch = dispatch;
-        dispatch('play'); // takes the player's start button away
-        started();
-      },
-      play: () => playhead().play(),
-      pause: () => playhead().pause(),
-      getCurrentTime: () => playhead().position / 1000,
-      getDuration: () => playhead().duration / 1000,
-    });
-    // The driver is a function; the package's types know only its own sources.
-    this.player = AsciinemaPlayer.create(driver as unknown as AsciinemaPlayer.Source, this.element, {
-      ...size,
-      controls: false,
-      fit: 'both',
-      theme: 'tapedeck',
-      cursorMode: 'steady',
-      terminalFontFamily: '"JetBrains Mono Variable", "DejaVu Sans Mono", Menlo, Consolas, monospace',
+  }
+
+  /** The player measures its font and reads its colours as it is made: both must be there. */
+  async mount(): Promise<void> {
+    await document.fonts.load(`15px ${font}`).catch(() => []);
+    await new Promise<void>((started) => {
+      const driver = ({ dispatch }: { dispatch: Dispatch }): object => ({
+        init: () => {
+          this.dispatch = dispatch;
+          dispatch('play'); // takes the player's start button away
+          started();
+        },
+        play: () => this.playhead().play(),
+        pause: () => this.playhead().pause(),
+        getCurrentTime: () => this.playhead().position / 1000,
+        getDuration: () => this.playhead().duration / 1000,
+      });
+      // The driver is a function; the package's types know only its own sources.
+      this.player = AsciinemaPlayer.create(driver as unknown as AsciinemaPlayer.Source, this.element, {
+        ...this.size,
+        controls: false,
+        fit: 'both',
+        theme: 'tapedeck',
+        cursorMode: 'steady',
+        terminalFontFamily: `${font}, "DejaVu Sans Mono", Menlo, Consolas, monospace`,
+      });
     });
   }
 
   async reset(frame: Keyframe | null): Promise<void> {
-    await this.ready;
     const size = frame === null ? this.size : { cols: frame.cols, rows: frame.rows };
     this.dispatch('reset', { size, init: frame?.data });
   }
@@ -118,6 +131,6 @@ export class TerminalSurface implements Surface<Output> {
   }
 
   dispose(): void {
-    this.player.dispose();
+    this.player?.dispose();
   }
 }

@@ -25,6 +25,8 @@ export interface Source<T extends Item> {
 
 export interface Surface<T extends Item> {
   readonly element: HTMLElement;
+  /** Called once, when the element is in the document; nothing is drawn before. */
+  mount(): Promise<void>;
   /** Shows a keyframe, or without one an empty screen as at the session's start. */
   reset(frame: Keyframe | null): Promise<void>;
   /** Draws items in order. What cannot be drawn at once is queued. */

@@ -12,10 +12,15 @@ import (
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
 )
 
-// Run works until a signal comes.
-func (r *program) Run() error {
+// Run works until a signal comes. One that comes while it starts is followed as well.
+func (r *program) Run() (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	defer func() {
+		if ctx.Err() != nil {
+			err = nil // what it was about to do was cut short because it was told to stop
+		}
+	}()
 	log := r.Log.Logger(os.Stderr)
 	if r.Health {
 		if asked, err := r.Telemetry.Alive(ctx); asked {

@@ -135,6 +135,7 @@ func (m *nemesis) run(ctx context.Context) {
 		case <-ctx.Done():
 			at = m.cfg.Duration
 		}
+		m.supervise()
 		if at >= m.cfg.Duration {
 			break
 		}
@@ -160,6 +161,20 @@ func (m *nemesis) begin(ctx context.Context, f fault, a, b float64) {
 			m.mu.Unlock()
 		}
 	})
+}
+
+// supervise starts services again that have ended by themselves, as whoever runs them
+// does: one that cannot reach its servers when it starts ends.
+func (m *nemesis) supervise() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range append(slices.Clone(m.r.slicers), m.r.finishers...) {
+		if !m.busy[p] && !p.alive() {
+			if err := p.start(); err != nil {
+				m.log.Error("not started", "process", p.name, "err", err)
+			}
+		}
+	}
 }
 
 // take marks a process as under a fault; false if it is already.
@@ -233,7 +248,7 @@ func (m *nemesis) cutOff(p *proc, d time.Duration) func(context.Context) bool {
 
 // slow lets a process run for a tenth of the time only, as one whose disk is slow.
 func (m *nemesis) slow(p *proc, d time.Duration) func(context.Context) bool {
-	return m.around(p, "slow", 0, func() { pulse(p, d) })
+	return m.around(p, fmt.Sprintf("slow for %s", d.Round(time.Millisecond)), 0, func() { pulse(p, d) })
 }
 
 // pulse stops p for nine tenths of d, in short turns.

@@ -21,9 +21,10 @@ import (
 // A Conn is one connection to NATS. Once made it reconnects for ever, also when
 // the server refuses its credentials for a while. It is safe for concurrent use.
 type Conn struct {
-	nc  *nats.Conn
-	js  jetstream.JetStream
-	log *slog.Logger
+	nc   *nats.Conn
+	js   jetstream.JetStream
+	log  *slog.Logger
+	wait time.Duration // Options.Wait
 
 	logDenied atomic.Pointer[error] // why upload logs cannot be read, once that is known
 
@@ -65,7 +66,7 @@ func Connect(ctx context.Context, o Options, log *slog.Logger, extra ...nats.Opt
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	c := &Conn{log: log, listeners: map[*listener]struct{}{}, statuses: map[string]*statusSub{}}
+	c := &Conn{log: log, wait: o.Wait, listeners: map[*listener]struct{}{}, statuses: map[string]*statusSub{}}
 	opts, err := c.natsOptions(o)
 	if err != nil {
 		return nil, err

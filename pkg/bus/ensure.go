@@ -54,9 +54,16 @@ func Ensure(ctx context.Context, c *Conn, l Layout) (Layout, error) {
 
 // Inspect reads the layout that is installed. Its error wraps [ErrNotInstalled]
 // if there is none or streams are missing, and has a [LayoutError] for each that
-// is not as Ensure would have made it.
+// is not as Ensure would have made it. Streams that do not answer, as while their
+// leader is being elected, it asks again for as long as [Options.Wait] says.
 func Inspect(ctx context.Context, c *Conn) (Layout, error) {
 	have, err := c.readStreams(ctx, 0)
+	for end := time.Now().Add(c.wait); passes(err) && ctx.Err() == nil && time.Now().Before(end); have, err = c.readStreams(ctx, 0) {
+		select {
+		case <-time.After(250 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
 	if err != nil {
 		return Layout{}, fmt.Errorf("read streams: %w", err)
 	}
@@ -74,6 +81,13 @@ func Inspect(ctx context.Context, c *Conn) (Layout, error) {
 		}
 	}
 	return full, compareAll(have, full)
+}
+
+// passes says whether a stream did not answer for a reason that passes by itself.
+func passes(err error) bool {
+	var api *jetstream.APIError
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
+		errors.As(err, &api) && api.Code == 503
 }
 
 func compareAll(have map[string]jetstream.StreamConfig, l Layout) error {

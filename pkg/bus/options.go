@@ -28,7 +28,7 @@ type Options struct {
 	TLSCert     string        `name:"nats-tls-cert" env:"TAPEDECK_NATS_TLS_CERT" help:"Client certificate file; needs the key."`
 	TLSKey      string        `name:"nats-tls-key" env:"TAPEDECK_NATS_TLS_KEY" help:"Client key file; needs the certificate."`
 	InboxPrefix string        `name:"nats-inbox" env:"TAPEDECK_NATS_INBOX" default:"_INBOX" help:"Prefix of the subjects that replies come to, if the user may not subscribe to _INBOX.>."`
-	Wait        time.Duration `name:"nats-wait" env:"TAPEDECK_NATS_WAIT" help:"How long to go on trying for the first connection, e.g. 1m; 0 tries once. Once connected it reconnects for ever."`
+	Wait        time.Duration `name:"nats-wait" env:"TAPEDECK_NATS_WAIT" help:"How long to go on trying for the first connection, and for streams that do not answer yet, e.g. 1m; 0 tries once. Once connected it reconnects for ever."`
 }
 
 // A Secret does not print itself.

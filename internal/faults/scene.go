@@ -117,8 +117,7 @@ func (a *act) during(ctx context.Context, load []Session, f func() error) error 
 	go func() { done <- a.produce(ctx, load) }()
 	if err := f(); err != nil {
 		cancel()
-		<-done
-		return err
+		return errors.Join(err, <-done)
 	}
 	if err := <-done; err != nil {
 		return err

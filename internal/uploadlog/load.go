@@ -66,42 +66,82 @@ func (o *Owner) Load(ctx context.Context) (Loaded, error) {
 	return l, nil
 }
 
-func (o *Owner) load(ctx context.Context) (Loaded, error) {
-	var (
-		lease, cursor = bus.LeaseSubject(o.p), bus.CursorSubject(o.p)
-		out           = Loaded{Sessions: map[string]Session{}, Ended: map[string]Ended{}}
-		seen          bool
-		cursorSeq     uint64
-		found         = map[string]newest{}
-	)
-	err := consume(ctx, o.conn, false, silence, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{bus.UploadsFilter(o.p)},
+// A reading is what was read of a partition so far.
+type reading struct {
+	o         *Owner
+	records   int
+	seen      bool // the owner's own lease has come by
+	cursorSeq uint64
+	found     map[string]newest // by session id
+}
+
+// take takes note of one record; they come in the order they were stored in.
+func (r *reading) take(m jetstream.Msg, seq uint64) error {
+	r.records++
+	switch subject := m.Subject(); subject {
+	case bus.LeaseSubject(r.o.p):
+		if seq > r.o.fence {
+			return fmt.Errorf("%w: lease %d was stored", ErrFenced, seq)
+		}
+		r.seen = r.seen || seq == r.o.fence
+	case bus.CursorSubject(r.o.p):
+		r.cursorSeq = seq
+	default:
+		if sid := sessionOf(subject); sid != "" {
+			h := m.Headers()
+			r.found[sid] = newest{seq: seq, kind: h.Get(bus.HeaderKind), state: h.Get(bus.HeaderState)}
+		}
+	}
+	return nil
+}
+
+// newestOfEach reads the newest record of each subject. Once the own lease has come
+// by all records before it have; those after it are the completer's.
+func (r *reading) newestOfEach(ctx context.Context) error {
+	return consume(ctx, r.o.conn, false, silence, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{bus.UploadsFilter(r.o.p)},
 		DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
 		HeadersOnly:    true,
 	}, func(m jetstream.Msg, seq, pending uint64) (bool, error) {
-		out.Records++
-		switch subject := m.Subject(); subject {
-		case lease:
-			if seq > o.fence {
-				return false, fmt.Errorf("%w: lease %d was stored", ErrFenced, seq)
-			}
-			seen = seen || seq == o.fence
-		case cursor:
-			cursorSeq = seq
-		default:
-			if sid := sessionOf(subject); sid != "" {
-				h := m.Headers()
-				found[sid] = newest{seq: seq, kind: h.Get(bus.HeaderKind), state: h.Get(bus.HeaderState)}
-			}
-		}
-		// Records come in the order they were stored in, so once the lease has
-		// come by all before it have. Those after it are the completer's.
-		return seen && pending == 0, nil
+		err := r.take(m, seq)
+		return r.seen && pending == 0, err
 	})
+}
+
+// sinceTheLease reads everything from the own lease on. A completer that shortens a
+// session's log writes its last record anew and deletes the one before: if that was
+// deleted before it came by, and the new one was not yet known to be pending, the
+// session was in neither, and would be recorded a second time. The new one was stored
+// before the other was deleted, so it is at or before what is the newest now.
+func (r *reading) sinceTheLease(ctx context.Context) error {
+	last, err := getLast(ctx, r.o.conn, bus.UploadsFilter(r.o.p))
+	if err != nil || last.Seq == r.o.fence {
+		return err
+	}
+	return consume(ctx, r.o.conn, false, catchUp, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{bus.UploadsFilter(r.o.p)},
+		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy, OptStartSeq: r.o.fence,
+		HeadersOnly: true,
+	}, func(m jetstream.Msg, seq, _ uint64) (bool, error) {
+		return seq >= last.Seq, r.take(m, seq)
+	})
+}
+
+// catchUp is how long sinceTheLease waits for a record that was deleted meanwhile.
+const catchUp = 5 * time.Second
+
+func (o *Owner) load(ctx context.Context) (Loaded, error) {
+	out := Loaded{Sessions: map[string]Session{}, Ended: map[string]Ended{}}
+	r := &reading{o: o, found: map[string]newest{}}
+	err := r.newestOfEach(ctx)
+	if err == nil {
+		err = r.sinceTheLease(ctx)
+	}
 	if err != nil {
 		return Loaded{}, err
 	}
-	if cursorSeq != 0 {
+	out.Records = r.records
+	if r.cursorSeq != 0 {
 		c, seq, err := ReadCursor(ctx, o.conn, o.p)
 		if err != nil {
 			return Loaded{}, err
@@ -111,7 +151,7 @@ func (o *Owner) load(ctx context.Context) (Loaded, error) {
 		o.cursorSeq = max(o.cursorSeq, seq)
 		o.mu.Unlock()
 	}
-	return out, out.decode(found)
+	return out, out.decode(r.found)
 }
 
 // decode sorts what was found into open and ended sessions. Decoding is a third of

@@ -209,3 +209,39 @@ func BenchmarkLoad(b *testing.B) {
 		})
 	}
 }
+
+// A completer shortens a session's log while the partition is taken over: the record
+// that the consumer was about to bring is gone, and the one in its place is newer than
+// the lease.
+func TestASessionWhoseLogIsShortenedMeanwhileIsNotMissed(t *testing.T) {
+	conn := connect(t)
+	before := claim(t, conn, "before")
+	ended := base("s", 1)
+	ended.Kind, ended.State.Ended = bus.KindNotified, true
+	seqs, err := before.Append(t.Context(), ended)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := claim(t, conn, "after")
+	r := &reading{o: o, found: map[string]newest{}}
+	if err := Delete(t.Context(), conn, seqs[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.newestOfEach(t.Context()); err != nil || len(r.found) != 0 {
+		t.Fatalf("found %v, %v", r.found, err)
+	}
+	// It was stored before the other was deleted, but not known to be pending.
+	again := ended
+	again.TTL = time.Hour
+	if _, err := CompareAndAppend(t.Context(), conn, 0, "s", 0, again); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.sinceTheLease(t.Context()); err != nil || r.found["s"].kind != bus.KindNotified {
+		t.Errorf("found %v, %v", r.found, err)
+	}
+	// Nothing came since the lease.
+	o = claim(t, conn, "yet another")
+	if err := (&reading{o: o, found: map[string]newest{}}).sinceTheLease(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

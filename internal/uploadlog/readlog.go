@@ -46,6 +46,9 @@ func ReadLog(ctx context.Context, conn *bus.Conn, p int, sid string) (Log, error
 	// that lags, and then waits for it.
 	last, err := getLast(ctx, conn, subject)
 	if err == nil {
+		log.Records, err = readShort(ctx, conn, subject, last)
+	}
+	if err == nil && log.Records == nil {
 		log.Records, err = readUpTo(ctx, conn, subject, last.Seq, silence)
 	}
 	if err != nil {

@@ -35,6 +35,7 @@ func (p *program) run(ctx context.Context) error {
 		return fmt.Errorf("read the installation: %w", err)
 	}
 	deps := accesslog.Deps{Conn: conn, Layout: layout, Log: log, Meter: tel.Meter, Tracer: tel.Tracer.Tracer("tapedeck")}
+	p.S3.Tracer = tel.Spans()
 	var store *s3store.Store
 	if p.Config.NeedsStore() {
 		if store, err = s3store.Open(ctx, p.S3, log); err != nil {

@@ -44,6 +44,7 @@ func (r *program) Run() (err error) {
 	if err != nil {
 		return err
 	}
+	r.S3.Tracer = tel.Spans()
 	store, err := s3store.Open(ctx, r.S3, log)
 	if err != nil {
 		return err
@@ -55,7 +56,7 @@ func (r *program) Run() (err error) {
 	if err := checkStore(ctx, store, log); err != nil {
 		return err
 	}
-	c, err := completer.New(r.Completer, completer.Deps{Conn: conn, Layout: layout, Store: store, Bucket: r.S3.Bucket, Log: log, Meter: tel.Meter})
+	c, err := completer.New(r.Completer, completer.Deps{Conn: conn, Layout: layout, Store: store, Bucket: r.S3.Bucket, Log: log, Meter: tel.Meter, Tracer: tel.Tracer.Tracer("tapedeck")})
 	if err != nil {
 		return err
 	}

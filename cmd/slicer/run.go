@@ -42,6 +42,7 @@ func (r *program) Run() (err error) {
 	if err != nil {
 		return err
 	}
+	r.S3.Tracer = tel.Spans()
 	store, err := s3store.Open(ctx, r.S3, log)
 	if err != nil {
 		return err
@@ -50,7 +51,7 @@ func (r *program) Run() (err error) {
 	if r.Health {
 		return store.CheckBucket(ctx)
 	}
-	s, err := slicer.New(r.Slicer, slicer.Deps{Conn: conn, Layout: layout, Store: store, Log: log, Meter: tel.Meter})
+	s, err := slicer.New(r.Slicer, slicer.Deps{Conn: conn, Layout: layout, Store: store, Log: log, Meter: tel.Meter, Tracer: tel.Tracer.Tracer("tapedeck")})
 	if err != nil {
 		return err
 	}

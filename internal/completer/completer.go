@@ -35,6 +35,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
@@ -92,6 +94,7 @@ type Deps struct {
 	Bucket string       // its name, for the URLs that are told
 	Log    *slog.Logger // may be nil
 	Meter  metric.Meter // may be nil
+	Tracer trace.Tracer // may be nil
 }
 
 // A Completer completes sessions. Make one with New.
@@ -103,6 +106,7 @@ type Completer struct {
 	bucket  string
 	log     *slog.Logger
 	metrics *metrics
+	tracer  trace.Tracer
 
 	slots   *semaphore.Weighted // one a session that is being completed
 	tidying *semaphore.Weighted // one a session whose log is being shrunk
@@ -131,12 +135,15 @@ func New(cfg Config, deps Deps) (*Completer, error) {
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}
+	if deps.Tracer == nil {
+		deps.Tracer = noop.NewTracerProvider().Tracer("")
+	}
 	m, err := newMetrics(deps.Meter)
 	if err != nil {
 		return nil, err
 	}
 	return &Completer{cfg: cfg, conn: deps.Conn, layout: deps.Layout, store: deps.Store, bucket: deps.Bucket,
-		log: deps.Log, metrics: m, slots: semaphore.NewWeighted(int64(cfg.Concurrency)), commits: &commits{conn: deps.Conn},
+		log: deps.Log, metrics: m, tracer: deps.Tracer, slots: semaphore.NewWeighted(int64(cfg.Concurrency)), commits: &commits{conn: deps.Conn},
 		tidying: semaphore.NewWeighted(tidiers), busy: map[string]bool{}}, nil
 }
 

@@ -97,6 +97,9 @@ func (c *Completer) publish(ctx context.Context, subject, id string, data []byte
 	m := nats.NewMsg(subject)
 	m.Data = data
 	m.Header.Set(HeaderID, id)
+	if t := bus.Trace(ctx); t != "" {
+		m.Header.Set(bus.HeaderTrace, t)
+	}
 	err := c.write("publish "+subject, func() error {
 		_, err := c.conn.JetStream().PublishMsg(ctx, m)
 		return err

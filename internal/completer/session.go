@@ -41,7 +41,9 @@ func (c *Completer) advance(ctx context.Context, p int, sid string, shrink bool)
 		if err != nil {
 			return "", err
 		}
-		result, err := c.steps(ctx, log, shrink)
+		tracing, done := c.span(ctx, log)
+		result, err := c.steps(tracing, log, shrink)
+		done(result, err)
 		if err == nil {
 			return result, nil
 		}
@@ -128,7 +130,7 @@ func (c *Completer) finish(ctx context.Context, log uploadlog.Log) (uploadlog.En
 	if err != nil {
 		return uploadlog.Entry{}, err
 	}
-	c.log.Info("recording completed", "session", pl.state.SID, "key", obj.key, "parts", len(pl.parts),
+	c.log.InfoContext(ctx, "recording completed", "session", pl.state.SID, "key", obj.key, "parts", len(pl.parts),
 		"bytes", pl.bytes, "events", rec.Events, "outcome", rec.Outcome)
 	return e, nil
 }
@@ -148,7 +150,7 @@ func (c *Completer) lose(ctx context.Context, pl *plan, rec bus.CompletedRecord,
 	if err != nil {
 		return uploadlog.Entry{}, err
 	}
-	c.log.Error("parts of a recording are lost", "session", pl.log.SID, "key", rec.Key, "reason", reason)
+	c.log.ErrorContext(ctx, "parts of a recording are lost", "session", pl.log.SID, "key", rec.Key, "reason", reason)
 	return e, nil
 }
 

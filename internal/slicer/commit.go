@@ -214,7 +214,7 @@ func (p *partition) baseStep(s *session) step {
 		st = *x.anew
 	}
 	if st.StreamSeq == 0 {
-		st.Node, st.Opened = s.live.Node, s.live.Opened
+		st.Node, st.Opened, st.Trace = s.live.Node, s.live.Opened, s.live.Trace
 	}
 	u := bus.UploadState{ID: x.id, Key: x.key, Nonce: x.nonce, Base: p.nextBase(s)}
 	u.Limit = p.cfg.uploadsFrom(u.Base)
@@ -287,7 +287,9 @@ func (p *partition) partStep(s *session, c *closedSlice) step {
 		}
 		payload = end
 	}
-	return step{s, uploadlog.Record{Kind: kind, State: st, Payload: encode(payload)}, func(uint64) {
+	began := p.now
+	return step{s, uploadlog.Record{Kind: kind, State: st, Payload: encode(payload)}, func(seq uint64) {
+		p.committed(p.ctx, st, kind, seq, began)
 		s.dur = st
 		s.closed = s.closed[1:]
 		p.forget(c.old, c.lone)
@@ -305,7 +307,7 @@ func (p *partition) partStep(s *session, c *closedSlice) step {
 
 // sessionOver lets go of a session whose end is in the log.
 func (p *partition) sessionOver(s *session) {
-	p.log.Info("session's end is committed", "session", s.live.SID, "events", s.dur.Events)
+	p.log.InfoContext(s.traced(p.ctx), "session's end is committed", "session", s.live.SID, "events", s.dur.Events)
 	p.met.ended.Add(p.ctx, 1)
 	p.markEnded(s.live.SID, s.dur.StreamSeq)
 	p.drop(s)

@@ -363,7 +363,7 @@ func (p *partition) report(s *session, m *input, o outcome) {
 		p.met.duplicates.Add(p.ctx, o.dups)
 	}
 	for _, g := range o.gaps {
-		p.log.Warn("events are missing", "session", s.live.SID, "from", g.From, "to", g.To, "sequence", m.Seq)
+		p.log.WarnContext(s.traced(p.ctx), "events are missing", "session", s.live.SID, "from", g.From, "to", g.To, "sequence", m.Seq)
 		p.met.gaps.Add(p.ctx, 1)
 	}
 	if o.anomaly {
@@ -373,7 +373,7 @@ func (p *partition) report(s *session, m *input, o outcome) {
 		p.late(s, m, o.late)
 	}
 	if o.ended {
-		p.log.Info("session ended", "session", s.live.SID, "events", s.live.Events, "missing", s.live.Missing)
+		p.log.InfoContext(s.traced(p.ctx), "session ended", "session", s.live.SID, "events", s.live.Events, "missing", s.live.Missing)
 	}
 }
 

@@ -168,6 +168,9 @@ func (s *session) admit(m *input) string {
 	if m.Writer != "" {
 		st.Writer = m.Writer
 	}
+	if st.Trace == "" {
+		st.Trace = m.Trace
+	}
 	return ""
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/trace"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/tapedeck-io/tapedeck/internal/failpoint"
 	"github.com/tapedeck-io/tapedeck/internal/uploadlog"
@@ -25,6 +27,7 @@ type Deps struct {
 	Store  PartStore
 	Log    *slog.Logger // nil: nothing is logged
 	Meter  metric.Meter // nil: nothing is measured
+	Tracer trace.Tracer // nil: nothing is traced
 }
 
 // shared is what the partitions of a slicer have in common. It is safe for
@@ -76,6 +79,9 @@ func New(cfg Config, deps Deps) (*Slicer, error) {
 	}
 	if deps.Meter == nil {
 		deps.Meter = noop.NewMeterProvider().Meter("")
+	}
+	if deps.Tracer == nil {
+		deps.Tracer = tracenoop.NewTracerProvider().Tracer("")
 	}
 	met, err := newMetrics(deps.Meter)
 	if err != nil {

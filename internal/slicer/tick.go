@@ -214,7 +214,7 @@ func (p *partition) abandonSilent(l *list, after time.Duration) {
 
 // abandon ends a session whose producer has fallen silent.
 func (p *partition) abandon(s *session) {
-	p.log.Warn("session abandoned: nothing came of it for too long", "session", s.live.SID, "node", s.live.Node, "seen", s.live.Seen, "events", s.live.Events)
+	p.log.WarnContext(s.traced(p.ctx), "session abandoned: nothing came of it for too long", "session", s.live.SID, "node", s.live.Node, "seen", s.live.Seen, "events", s.live.Events)
 	p.met.abandoned.Add(p.ctx, 1)
 	s.finish(s.live.Seen, true)
 	p.note(s)

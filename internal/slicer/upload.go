@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nuid"
+	"go.opentelemetry.io/otel/attribute"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -154,15 +155,17 @@ func (p *partition) prepare(s *session) {
 	x.creating = true
 	sid := s.live.SID
 	key, nonce := p.deps.Store.Key(sid+".tar"), nuid.Next()
+	ctx, done := p.begin(p.ctx, sid, s.live.Trace, "create upload")
 	p.goDo(func() {
 		var id string
-		err := p.keepTrying(p.ctx, p.smallSlots, "create upload", func(ctx context.Context) (err error) {
+		err := p.keepTrying(ctx, p.smallSlots, "create upload", func(ctx context.Context) (err error) {
 			// A crash before the base record leaves an upload without parts.
 			failpoint.Hit("slicer/create-upload/before")
 			id, err = p.deps.Store.CreateUpload(ctx, key, map[string]string{bus.MetaNonce: nonce, bus.MetaSession: sid})
 			failpoint.Hit("slicer/create-upload/after")
 			return p.inStore(err)
 		}, nil)
+		done(err)
 		if err != nil {
 			return
 		}
@@ -184,7 +187,8 @@ func (p *partition) upload(s *session, c *closedSlice, u *bus.UploadState) {
 		ctx, x.cancel = context.WithCancel(p.ctx)
 		x.ctx = ctx
 	}
-	ctx, key, id, sid, n := x.ctx, u.Key, u.ID, s.live.SID, c.number
+	key, id, sid, n := u.Key, u.ID, s.live.SID, c.number
+	ctx, done := p.begin(x.ctx, sid, s.live.Trace, "upload part", attribute.Int("tapedeck.part", n), attribute.Int64("tapedeck.events", c.meta.Records))
 	buf, dropped, chain := c.buf, c.dropped, c.chain
 	c.buf = nil
 	p.goDo(func() {
@@ -201,6 +205,7 @@ func (p *partition) upload(s *session, c *closedSlice, u *bus.UploadState) {
 			}, func() { p.post(func() { c.failingSince(p.now) }) })
 			p.met.uploads.Record(p.ctx, time.Since(began).Seconds())
 		}
+		done(err)
 		p.met.part(p.ctx, err)
 		if err == nil {
 			slicefmt.Recycle(body)
@@ -242,7 +247,7 @@ func (p *partition) uploaded(s *session, x *sessionIO, c *closedSlice, part s3st
 		return
 	}
 	if err != nil {
-		p.log.Error("part cannot be uploaded", "session", s.live.SID, "part", c.number, "err", err)
+		p.log.ErrorContext(s.traced(p.ctx), "part cannot be uploaded", "session", s.live.SID, "part", c.number, "err", err)
 		// What is not the upload's fault is its checkpoints': they would fail again.
 		x.gone, x.damaged = true, !errors.Is(err, s3store.ErrUploadGone)
 		p.want(s)

@@ -155,7 +155,9 @@ func (s *running) startStore(ctx context.Context, in installation) error {
 		return err
 	}
 	s.info.S3 = s.s3.Options()
-	s.store, err = s3store.Open(ctx, s.info.S3, s.cfg.Log)
+	opt := s.info.S3
+	opt.Tracer = s.tel.Spans()
+	s.store, err = s3store.Open(ctx, opt, s.cfg.Log)
 	return err
 }
 

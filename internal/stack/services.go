@@ -31,14 +31,14 @@ func (s *running) services() ([]service, error) {
 	}
 	slices, err := slicer.New(sc, slicer.Deps{
 		Conn: s.conn, Layout: s.info.Layout, Store: s.store, Log: s.cfg.Log.With("service", "slicer"),
-		Meter: s.tel.Meter,
+		Meter: s.tel.Meter, Tracer: s.tel.Tracer.Tracer("tapedeck"),
 	})
 	if err != nil {
 		return nil, err
 	}
 	completes, err := completer.New(cc, completer.Deps{
 		Conn: s.conn, Layout: s.info.Layout, Store: s.store, Bucket: Bucket, Log: s.cfg.Log.With("service", "completer"),
-		Meter: s.tel.Meter,
+		Meter: s.tel.Meter, Tracer: s.tel.Tracer.Tracer("tapedeck"),
 	})
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func (s *running) services() ([]service, error) {
 	}
 	access, err := accesslog.New(ac, accesslog.Deps{
 		Conn: s.conn, Layout: s.info.Layout, Store: s.store, Log: s.cfg.Log.With("service", "accesslog"),
-		Meter: s.tel.Meter,
+		Meter: s.tel.Meter, Tracer: s.tel.Tracer.Tracer("tapedeck"),
 	})
 	if err != nil {
 		return nil, err

@@ -98,7 +98,7 @@ func (t *Telemetry) traces(ctx context.Context, service string) error {
 	}
 	p := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(res))
 	t.stops = append(t.stops, p.Shutdown)
-	t.Tracer = p
+	t.Tracer, t.tracing = p, true
 	return nil
 }
 

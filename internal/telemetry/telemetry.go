@@ -91,6 +91,7 @@ type Telemetry struct {
 
 	registry  *prometheus.Registry // nil: nobody asks
 	measuring bool                 // Meter's measurements go somewhere
+	tracing   bool                 // and Tracer's spans
 	addr      string
 	stops     []func(context.Context) error // last first
 	stopped   sync.Once
@@ -137,6 +138,14 @@ func (t *Telemetry) start(ctx context.Context, service string, o Options) error 
 		return err
 	}
 	return t.listen(o.MetricsAddr)
+}
+
+// Spans is Tracer for what wants nil where nothing is traced.
+func (t *Telemetry) Spans() trace.TracerProvider {
+	if !t.tracing {
+		return nil
+	}
+	return t.Tracer
 }
 
 // On says whether anything that is measured goes anywhere.

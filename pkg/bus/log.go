@@ -36,6 +36,7 @@ type SessionState struct {
 	Node      string    `json:"node"`             // owner; events from other nodes are refused
 	NextNode  string    `json:"to,omitempty"`     // named by a handover that is not yet taken up
 	Writer    string    `json:"writer,omitempty"` // nonce of the newest writer
+	Trace     string    `json:"trace,omitempty"`  // of the session, as in HeaderTrace
 	Opened    time.Time `json:"opened"`           // bus time of the first message
 	Seen      time.Time `json:"seen"`             // bus time of the newest message of any kind
 

@@ -52,6 +52,7 @@ type Message struct {
 	Count     int64   // with a Control
 	To        string  // with ControlHandover
 	Note      string  // see [Stream.SetNote]
+	Trace     string  // see [HeaderTrace]; on few messages
 	Payload   []byte
 }
 
@@ -136,7 +137,8 @@ func decode(subject string, h nats.Header, payload []byte, seq uint64, at time.T
 	}
 	m := Message{
 		Partition: p, Node: node, SID: sid, Seq: seq, Time: at, Version: 1, First: -1,
-		Writer: h.Get(HeaderWriter), Control: Control(h.Get(HeaderControl)), To: h.Get(HeaderTo), Note: h.Get(HeaderNote), Payload: payload,
+		Writer: h.Get(HeaderWriter), Control: Control(h.Get(HeaderControl)), To: h.Get(HeaderTo), Note: h.Get(HeaderNote),
+		Trace: traceOf(h.Get(HeaderTrace)), Payload: payload,
 	}
 	if err := m.header(h); err != nil {
 		return m, fmt.Errorf("decode message %d of session %s: %w", seq, sid, err)

@@ -130,18 +130,19 @@ func NewPublisher(c *Conn, l Layout, o PublisherOptions) *Publisher {
 
 // Open begins session sid of node. Nothing is published yet; that the session
 // exists already is found at the first event, as an [ErrConflict]. Its error
-// wraps [ErrName] if a name is not valid.
+// wraps [ErrName] if a name is not valid. If ctx has a span that is recorded, it
+// becomes the parent of what slicers and completers do for the session.
 func (p *Publisher) Open(ctx context.Context, node, sid string) (*Stream, error) {
 	return p.OpenAt(ctx, node, sid, 0)
 }
 
 // OpenAt is Open for the node that goes on with a session that another handed
 // over to it, at event index next.
-func (p *Publisher) OpenAt(_ context.Context, node, sid string, next int64) (*Stream, error) {
-	return p.open(node, sid, next, 0)
+func (p *Publisher) OpenAt(ctx context.Context, node, sid string, next int64) (*Stream, error) {
+	return p.open(ctx, node, sid, next, 0)
 }
 
-func (p *Publisher) open(node, sid string, next int64, last uint64) (*Stream, error) {
+func (p *Publisher) open(ctx context.Context, node, sid string, next int64, last uint64) (*Stream, error) {
 	if err := validNames(node, sid); err != nil {
 		return nil, fmt.Errorf("open session: %w", err)
 	}
@@ -152,6 +153,7 @@ func (p *Publisher) open(node, sid string, next int64, last uint64) (*Stream, er
 		return nil, fmt.Errorf("open session %s: the layout has no partitions; it must come from Ensure or Inspect", sid)
 	}
 	s := newStream(p, node, sid, next, last)
+	s.trace = Trace(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.start(); err != nil {

@@ -50,7 +50,7 @@ const resumeTries = 10
 var errRaced = errors.New("the session moves")
 
 func (p *Publisher) takeOver(ctx context.Context, node, sid string, recall func(Message) (func() string, error)) (*Stream, error) {
-	s, err := p.open(node, sid, 0, 0)
+	s, err := p.open(ctx, node, sid, 0, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -111,6 +111,9 @@ func (s *Stream) build(m *message) *nats.Msg {
 	if m.note != "" {
 		h[HeaderNote] = []string{m.note}
 	}
+	if s.trace != "" && (s.acked == 0 || m.control != ControlNone) {
+		h[HeaderTrace] = []string{s.trace}
+	}
 	msg := &nats.Msg{Subject: s.subject, Header: h, Data: m.body}
 	s.expect(msg)
 	return msg

@@ -24,6 +24,7 @@ type Stream struct {
 	node, sid string
 	subject   string
 	writer    string  // nonce of this writer
+	trace     string  // of the session, as in HeaderTrace
 	resumed   Message // what Resume found to be the session's last
 
 	mu      sync.Mutex // taken before the publisher's

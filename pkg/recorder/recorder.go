@@ -47,6 +47,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/spool"
@@ -88,6 +90,10 @@ type Options struct {
 	// Meter measures what is published and what is spooled. Default: nothing is
 	// measured.
 	Meter metric.Meter
+	// Tracer has each session be a span, under the one in the context that it is
+	// started with, and the parent of what becomes of the session elsewhere.
+	// Default: nothing is traced.
+	Tracer trace.Tracer
 }
 
 // A Recorder records the sessions of one node. Its methods may be called from
@@ -132,6 +138,9 @@ func newRecorder(opts Options) (*Recorder, error) {
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Tracer == nil {
+		opts.Tracer = noop.NewTracerProvider().Tracer("")
 	}
 	r := &Recorder{opts: opts, log: opts.Logger, dialing: make(chan struct{}, 1), sessions: make(map[string]*Session)}
 	r.stopCtx, r.stop = context.WithCancel(context.Background())

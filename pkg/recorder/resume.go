@@ -42,6 +42,7 @@ func (r *Recorder) Resume(ctx context.Context, spec Spec) (*Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resume session %s: %w", spec.ID, err)
 	}
+	ctx, span := r.span(ctx, spec.ID)
 	var s *Session
 	out, next, err := link.pub.ResumeWith(ctx, r.opts.Node, spec.ID, func(last bus.Message) (func() string, error) {
 		s = newSession(r, spec, nil)
@@ -51,9 +52,10 @@ func (r *Recorder) Resume(ctx context.Context, spec Spec) (*Session, error) {
 		err = fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
 	if err != nil {
+		fail(span, err)
 		return nil, err
 	}
-	s.out, s.next = r.guard(s, out), next
+	s.out, s.next, s.span = r.guard(s, out), next, span
 	if err := r.add(s); err != nil {
 		s.shut()
 		return nil, err

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/spool"
 )
@@ -60,7 +62,7 @@ func (s *spooled) stream(ctx context.Context) (*bus.Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := link.pub.Open(ctx, s.r.opts.Node, s.session.id)
+	out, err := link.pub.Open(trace.ContextWithSpan(ctx, s.session.span), s.r.opts.Node, s.session.id)
 	if err == nil {
 		s.attach(out)
 	}

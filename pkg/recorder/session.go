@@ -9,6 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
@@ -63,6 +66,7 @@ type Session struct {
 	ending  sync.Once
 	status  atomic.Pointer[Status]
 	unwatch func()
+	span    trace.Span // the whole session
 
 	noteMu sync.Mutex
 	note   note
@@ -80,10 +84,15 @@ func (r *Recorder) Start(ctx context.Context, spec Spec) (*Session, error) {
 	}
 	spec.Started = stamp(spec.Started)
 	s := newSession(r, spec, nil)
+	ctx, s.span = r.span(ctx, spec.ID)
 	if err := r.open(ctx, s); err != nil {
+		fail(s.span, err)
 		return nil, fmt.Errorf("start session %s: %w", spec.ID, err)
 	}
+	ctx, publishing := r.opts.Tracer.Start(ctx, "publish session start")
+	defer publishing.End()
 	if err := s.begin(ctx); err != nil {
+		publishing.SetStatus(codes.Error, err.Error())
 		s.shut()
 		return nil, err
 	}
@@ -91,7 +100,7 @@ func (r *Recorder) Start(ctx context.Context, spec Spec) (*Session, error) {
 }
 
 func newSession(r *Recorder, spec Spec, out sink) *Session {
-	s := &Session{r: r, id: spec.ID, out: out, spec: spec, turn: make(chan struct{}, 1), unwatch: func() {}}
+	s := &Session{r: r, id: spec.ID, out: out, spec: spec, turn: make(chan struct{}, 1), unwatch: func() {}, span: noop.Span{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.scratch.init()
 	s.addParticipant(spec.User)
@@ -263,7 +272,10 @@ func (s *Session) End(ctx context.Context) error {
 		}
 	}
 	s.ended.Store(true)
+	_, publishing := s.r.opts.Tracer.Start(trace.ContextWithSpan(ctx, s.span), "publish session end")
+	defer publishing.End()
 	if err := s.out.End(ctx); err != nil {
+		publishing.SetStatus(codes.Error, err.Error())
 		return s.why(err)
 	}
 	s.shut()
@@ -305,5 +317,6 @@ func (s *Session) shut() {
 		s.cancel()
 		_ = s.out.Close(s.ctx) // done already: nothing is waited for
 		s.r.remove(s)
+		s.endSpan()
 	})
 }

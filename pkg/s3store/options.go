@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Options say where recordings are kept. The tags are for kong; the zero value
@@ -55,6 +57,9 @@ type Options struct {
 	// system that it writes to, which is synced before anything counts as
 	// stored.
 	SyncDir string `kong:"-"`
+
+	// Tracer, if not nil, has each request be a span of the span in its context.
+	Tracer trace.TracerProvider `kong:"-"`
 }
 
 const (

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tapedeck-io/tapedeck/internal/importer"
 	"github.com/tapedeck-io/tapedeck/internal/ptyrec"
+	"github.com/tapedeck-io/tapedeck/internal/telemetry"
 	"github.com/tapedeck-io/tapedeck/internal/version"
 )
 
@@ -47,9 +48,16 @@ func run(argv []string) int {
 		defer stop()
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
+	tel, err := telemetry.Start(ctx, "producer", prog.Telemetry, nil) // no logger: the terminal is somebody else's
+	if err != nil {                                                   // no reason to keep anybody from logging in
+		fmt.Fprintf(os.Stderr, "producer: %v; going on without\n", err)
+		tel = telemetry.None()
+	}
+	defer tel.Stop()
+	tracer := tel.Tracer.Tracer("tapedeck")
 	err = parsed.Run(
-		ptyrec.Deps{Connect: prog.connect, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ()},
-		importer.Deps{Connect: prog.connect, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr},
+		ptyrec.Deps{Connect: prog.connect, Meter: tel.Meter, Tracer: tracer, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ()},
+		importer.Deps{Connect: prog.connect, Meter: tel.Meter, Tracer: tracer, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr},
 	)
 	var exit *ptyrec.ExitError
 	switch {

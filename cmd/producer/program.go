@@ -7,6 +7,7 @@ import (
 
 	"github.com/tapedeck-io/tapedeck/internal/importer"
 	"github.com/tapedeck-io/tapedeck/internal/ptyrec"
+	"github.com/tapedeck-io/tapedeck/internal/telemetry"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 )
 
@@ -20,9 +21,10 @@ client asked for, or the account's shell, with settings from the environment and
 import ends with 1 if a file could not be imported whole, spool send if a session stays on disk.`
 
 type program struct {
-	Config  configFlag       `name:"config" type:"path" placeholder:"FILE" env:"TAPEDECK_PRODUCER_CONFIG" help:"JSON file with settings: an object of flag names (nats-url, node, ...) and values. Flags and the environment win. Default: ${config}, if it is there."`
-	Version kong.VersionFlag `name:"version" help:"Print the version and end."`
-	Bus     bus.Options      `embed:"" group:"NATS"`
+	Config    configFlag        `name:"config" type:"path" placeholder:"FILE" env:"TAPEDECK_PRODUCER_CONFIG" help:"JSON file with settings: an object of flag names (nats-url, node, ...) and values. Flags and the environment win. Default: ${config}, if it is there."`
+	Version   kong.VersionFlag  `name:"version" help:"Print the version and end."`
+	Bus       bus.Options       `embed:"" group:"NATS"`
+	Telemetry telemetry.Options `embed:"" group:"Watching"`
 
 	Record ptyrec.Command   `cmd:"" help:"Run a command, or a shell, and record it."`
 	Import importer.Command `cmd:"" help:"Publish existing recordings: asciicast, typescript, recordings, JSON lines of events."`

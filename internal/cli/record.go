@@ -3,9 +3,11 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/tapedeck-io/tapedeck/internal/ptyrec"
+	"github.com/tapedeck-io/tapedeck/internal/telemetry"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 )
 
@@ -23,10 +25,17 @@ func (c *recordCommand) Help() string { return ptyrec.ExitHelp }
 // Signals are for what it runs, which gets them from ptyrec, so they do not end
 // the command's context. There is no logger: the terminal belongs to what runs.
 func (c *recordCommand) Run(ctx context.Context) error {
-	err := c.Command.Run(context.WithoutCancel(ctx), ptyrec.Deps{
+	tel, err := telemetry.Start(ctx, "producer", telemetry.Options{}, nil)
+	if err != nil { // no reason not to record
+		fmt.Fprintf(os.Stderr, "tapedeck: %v; going on without\n", err)
+		tel = telemetry.None()
+	}
+	defer tel.Stop()
+	err = c.Command.Run(context.WithoutCancel(ctx), ptyrec.Deps{
 		Connect: connectTo(c.Dir, c.NATS),
 		Stdin:   os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Environ: os.Environ(),
+		Meter:   tel.Meter, Tracer: tel.Tracer.Tracer("tapedeck"),
 	})
 	if exit, ok := errors.AsType[*ptyrec.ExitError](err); ok {
 		return withStatus(exit.Code, nil) // it has said why

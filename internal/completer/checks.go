@@ -33,10 +33,9 @@ func (c *Completer) Checks() health.Checks {
 	}
 }
 
-// unlessDone leaves out what failed because the completer is told to stop.
-func unlessDone(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+// saw notes a try, unless it may have failed because the completer is told to stop.
+func saw(ctx context.Context, p *health.Pulse, err error) {
+	if ctx.Err() == nil {
+		p.Saw(err)
 	}
-	return err
 }

@@ -192,7 +192,7 @@ func (c *Completer) try(ctx context.Context, p int, sid string, shrink bool) err
 		result = resultAlarm
 		c.log.Error("session cannot be completed and needs a person", "session", sid, "partition", p, "err", err)
 	case err != nil:
-		c.tries.Saw(unlessDone(ctx, err))
+		saw(ctx, &c.tries, err)
 		result = resultRetry
 		c.log.Warn("session not completed yet", "session", sid, "partition", p, "err", err)
 	}

@@ -26,7 +26,7 @@ func (c *Completer) sweep(ctx, work context.Context) {
 	if err != nil && ctx.Err() == nil {
 		c.log.Warn("look through the upload log interrupted", "err", err)
 	}
-	c.looked.Saw(unlessDone(ctx, err))
+	saw(ctx, &c.looked, err)
 	c.noteOverdue(ctx, due)
 	if len(due) > 0 {
 		c.log.Info("sessions found that ended and are not finished", "sessions", len(due))

@@ -42,6 +42,9 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 )
 
@@ -80,8 +83,10 @@ type Deps struct {
 	// Connect reaches the bus. The connection is closed by Run.
 	Connect func(ctx context.Context) (*bus.Conn, bus.Layout, error)
 	Stdin   io.Reader
-	Stdout  io.Writer // gets the session ids, a line each
-	Stderr  io.Writer // gets what is to be said, and a progress bar if it is a terminal
+	Stdout  io.Writer    // gets the session ids, a line each
+	Meter   metric.Meter // nil: nothing is measured
+	Tracer  trace.Tracer // nil: nothing is traced
+	Stderr  io.Writer    // gets what is to be said, and a progress bar if it is a terminal
 }
 
 // Validate says what is wrong with the flags, everything at once.

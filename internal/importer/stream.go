@@ -33,7 +33,7 @@ type copier struct {
 
 // importEvents publishes what a feed gives as one session.
 func (j *job) importEvents(ctx context.Context, f feed) error {
-	c := &copier{j: j, feed: f, pub: bus.NewPublisher(j.conn, j.layout, bus.PublisherOptions{})}
+	c := &copier{j: j, feed: f, pub: bus.NewPublisher(j.conn, j.layout, bus.PublisherOptions{Meter: j.deps.Meter})}
 	defer c.pub.Close()
 	err := c.copy(ctx)
 	if c.stream == nil {

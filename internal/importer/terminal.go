@@ -80,7 +80,8 @@ type terminal struct {
 // importTerminal publishes a source as a new session. Errors of lines are about
 // the file named lines.
 func (j *job) importTerminal(ctx context.Context, lines string, src cast.Source) error {
-	rec, err := recorder.New(j.conn, j.layout, recorder.Options{Node: j.node(), Cluster: j.cmd.Cluster})
+	rec, err := recorder.New(j.conn, j.layout, recorder.Options{Node: j.node(), Cluster: j.cmd.Cluster,
+		Meter: j.deps.Meter, Tracer: j.deps.Tracer})
 	if err != nil {
 		return fmt.Errorf("%s: %w", j.name, err)
 	}

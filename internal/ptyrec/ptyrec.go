@@ -36,6 +36,9 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/events"
 	"github.com/tapedeck-io/tapedeck/pkg/recorder"
@@ -83,6 +86,10 @@ type Deps struct {
 	// Logger gets what is for no user's eyes; nil for none. It must not write
 	// to the terminal.
 	Logger *slog.Logger
+	// Meter and Tracer, if not nil, measure and trace the session. A trace context
+	// in the environment (TRACEPARENT) is the parent of its span.
+	Meter  metric.Meter
+	Tracer trace.Tracer
 }
 
 // Run records the command and returns nil if that ended with status 0, and
@@ -155,7 +162,7 @@ func (r *run) begin(ctx context.Context) error {
 func (r *run) connect(ctx context.Context) error {
 	opts := recorder.Options{
 		Node: r.cmd.node(), Cluster: r.cmd.Cluster, Alive: r.cmd.Alive, Logger: r.deps.Logger,
-		Policy: r.cmd.OnBusFailure, Patience: r.cmd.BusPatience,
+		Policy: r.cmd.OnBusFailure, Patience: r.cmd.BusPatience, Meter: r.deps.Meter, Tracer: r.deps.Tracer,
 	}
 	var err error
 	if opts.Policy == recorder.PolicySpool {
@@ -189,7 +196,7 @@ func (r *run) start(ctx context.Context) error {
 		spec.Width, spec.Height = r.size.Columns, r.size.Rows
 	}
 	var err error
-	r.session, err = r.rec.Start(ctx, spec)
+	r.session, err = r.rec.Start(bus.WithTrace(ctx, r.env.get("TRACEPARENT")), spec)
 	return err
 }
 

@@ -80,7 +80,7 @@ func (o Options) Alive(ctx context.Context) (ok bool, err error) {
 }
 
 // flushTimeout is how long Stop may take to send what was measured.
-const flushTimeout = 5 * time.Second
+const flushTimeout = 3 * time.Second
 
 // A Telemetry is what [Start] set up. It is safe for concurrent use.
 type Telemetry struct {
@@ -107,12 +107,8 @@ func Start(ctx context.Context, service string, o Options, log *slog.Logger) (*T
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	t := &Telemetry{
-		Meter:  metricnoop.NewMeterProvider().Meter(scope),
-		Tracer: tracenoop.NewTracerProvider(),
-		Health: &health.Monitor{},
-		Log:    log,
-	}
+	t := None()
+	t.Log = log
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("telemetry is not sent", "err", err) }))
 	err := t.start(ctx, service, o)
 	if err != nil {
@@ -120,6 +116,16 @@ func Start(ctx context.Context, service string, o Options, log *slog.Logger) (*T
 		return nil, fmt.Errorf("set up telemetry: %w", err)
 	}
 	return t, nil
+}
+
+// None measures and traces nothing.
+func None() *Telemetry {
+	return &Telemetry{
+		Meter:  metricnoop.NewMeterProvider().Meter(scope),
+		Tracer: tracenoop.NewTracerProvider(),
+		Health: &health.Monitor{},
+		Log:    slog.New(slog.DiscardHandler),
+	}
 }
 
 const scope = "tapedeck"

@@ -109,7 +109,7 @@ func (s *Store) connect(ctx context.Context) error {
 		if s.opt.Endpoint != "" {
 			o.BaseEndpoint = aws.String(s.opt.Endpoint)
 		}
-		traced(o, s.opt.Tracer)
+		traceWith(o, s.opt.Tracer)
 		o.UsePathStyle = s.opt.PathStyle
 		o.HTTPClient = client
 		// The one place where requests are retried; see the package comment.

@@ -2,47 +2,99 @@ package s3store
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"go.opentelemetry.io/contrib/instrumentation/github.com/aws/aws-sdk-go-v2/otelaws"
-	"go.opentelemetry.io/otel/propagation"
+	"github.com/aws/smithy-go/tracing"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
-	"go.opentelemetry.io/otel/trace/embedded"
-	"go.opentelemetry.io/otel/trace/noop"
 )
 
-// traced has each request be a span of whoever's span is in its context. The trace
-// context is not sent along: stores do not know it, and some refuse headers that they
-// have not been told of.
-func traced(o *s3.Options, p trace.TracerProvider) {
-	if p == nil {
-		return
+// The SDK says what it does through an interface of its own. What follows gives that
+// an OpenTelemetry tracer: a span for each call, with one in it for each attempt, under
+// whoever's span is in the context. A call without one makes none: it belongs to
+// nothing that is traced. The SDK's finer steps are left out, and no header is sent.
+
+// traceWith has the client's calls be spans of p, if there is one.
+func traceWith(o *s3.Options, p trace.TracerProvider) {
+	if p != nil {
+		o.TracerProvider = sdkTracer{p.Tracer("github.com/aws/aws-sdk-go-v2/service/s3")}
 	}
-	otelaws.AppendMiddlewares(&o.APIOptions, otelaws.WithTracerProvider(children{of: p}),
-		otelaws.WithTextMapPropagator(propagation.NewCompositeTextMapPropagator()))
 }
 
-// children makes only spans that have a parent: a request that belongs to nothing
-// that is traced would be a trace of its own.
-type children struct {
-	embedded.TracerProvider
-	of trace.TracerProvider
-}
+type sdkTracer struct{ to trace.Tracer }
 
-// Tracer is the provider's, for children only.
-func (c children) Tracer(name string, opts ...trace.TracerOption) trace.Tracer {
-	return childTracer{of: c.of.Tracer(name, opts...)}
-}
+// Tracer is for all scopes.
+func (t sdkTracer) Tracer(string, ...tracing.TracerOption) tracing.Tracer { return t }
 
-type childTracer struct {
-	embedded.Tracer
-	of trace.Tracer
-}
+const attemptSpan = "Attempt"
 
-// Start begins a span, or one that is none.
-func (t childTracer) Start(ctx context.Context, name string, opts ...trace.SpanStartOption) (context.Context, trace.Span) {
-	if !trace.SpanContextFromContext(ctx).IsValid() {
-		return ctx, noop.Span{}
+// StartSpan begins a span under the SDK's current one, which a context may have left
+// since.
+func (t sdkTracer) StartSpan(ctx context.Context, name string, opts ...tracing.SpanOption) (context.Context, tracing.Span) {
+	var o tracing.SpanOptions
+	for _, opt := range opts {
+		opt(&o)
 	}
-	return t.of.Start(ctx, name, opts...)
+	if current, ok := tracing.GetSpan(ctx); ok {
+		if s, ok := current.(*sdkSpan); ok {
+			ctx = trace.ContextWithSpan(ctx, s.to)
+		}
+	}
+	s := &sdkSpan{name: name, to: trace.SpanFromContext(ctx)}
+	if s.to.SpanContext().IsValid() && (o.Kind == tracing.SpanKindClient || name == attemptSpan) {
+		kind := trace.SpanKindInternal
+		if o.Kind == tracing.SpanKindClient {
+			kind = trace.SpanKindClient
+		}
+		ctx, s.to = t.to.Start(ctx, name, trace.WithSpanKind(kind))
+		s.own = true
+	}
+	return tracing.WithSpan(ctx, s), s
+}
+
+// An sdkSpan is a step of the SDK. One that is not its own span's is left out.
+type sdkSpan struct {
+	name string
+	to   trace.Span
+	own  bool
+}
+
+// Name is the SDK's name of the step.
+func (s *sdkSpan) Name() string { return s.name }
+
+// Context says which span it is.
+func (s *sdkSpan) Context() tracing.SpanContext {
+	sc := s.to.SpanContext()
+	return tracing.SpanContext{TraceID: sc.TraceID().String(), SpanID: sc.SpanID().String(), IsRemote: sc.IsRemote()}
+}
+
+// AddEvent notes a moment.
+func (s *sdkSpan) AddEvent(name string, _ ...tracing.EventOption) {
+	if s.own {
+		s.to.AddEvent(name)
+	}
+}
+
+// SetStatus says how it went.
+func (s *sdkSpan) SetStatus(status tracing.SpanStatus) {
+	if s.own && status == tracing.SpanStatusError {
+		s.to.SetStatus(codes.Error, "")
+	}
+}
+
+// SetProperty notes what the SDK says of it.
+func (s *sdkSpan) SetProperty(k, v any) {
+	if s.own {
+		s.to.SetAttributes(attribute.String("aws."+strings.TrimPrefix(fmt.Sprint(k), "aws."), fmt.Sprint(v)))
+	}
+}
+
+// End ends it.
+func (s *sdkSpan) End() {
+	if s.own {
+		s.to.End()
+	}
 }

@@ -45,6 +45,7 @@ type commands struct {
 	Access accessCommand `cmd:"" help:"Access sessions of proxies and tunnels: list, receive, forward."`
 
 	Install    installCommand            `cmd:"" help:"Make the streams and the bucket of an installation whose services run apart."`
+	Top        topCommand                `cmd:"" help:"Watch an installation at work: partitions, streams, sessions, and what is wrong."`
 	Doctor     doctorCommand             `cmd:"" help:"Check what this installation can reach, and what is about to go wrong."`
 	Version    versionCommand            `cmd:"" help:"Print the version."`
 	Completion kongcompletion.Completion `cmd:"" help:"Print shell code for tab completion (bash, zsh, fish)."`

@@ -18,10 +18,11 @@ import (
 
 func up(t *testing.T) stack.Info {
 	t.Helper()
+	dir := t.TempDir() // it must go after the stack has
 	ctx, stop := context.WithCancel(context.Background())
 	ready, ended := make(chan stack.Info, 1), make(chan error, 1)
 	go func() {
-		ended <- stack.Run(ctx, stack.Config{Dir: t.TempDir(), MetricsAddr: "127.0.0.1:0", NoSync: true, Layout: bus.Layout{Partitions: 2}}, func(i stack.Info) { ready <- i })
+		ended <- stack.Run(ctx, stack.Config{Dir: dir, MetricsAddr: "127.0.0.1:0", NoSync: true, Layout: bus.Layout{Partitions: 2}}, func(i stack.Info) { ready <- i })
 	}()
 	t.Cleanup(func() {
 		stop()

@@ -96,6 +96,7 @@ func (c *doctorCommand) bus(ctx context.Context, e *examination, log *slog.Logge
 	for p := range layout.Partitions {
 		c.partition(ctx, e, conn, p)
 	}
+	c.fits(ctx, e, conn, layout)
 }
 
 // nearlyFull is the share of a stream's room from which on it is worth a word:

@@ -1,0 +1,110 @@
+package slicer
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tapedeck-io/tapedeck/internal/uploadlog"
+	"github.com/tapedeck-io/tapedeck/pkg/s3store"
+)
+
+// A sickStore puts no part while it is sick: it hangs, or refuses.
+type sickStore struct {
+	PartStore
+	hangs, refuses atomic.Bool
+	tries          atomic.Int64
+}
+
+func (s *sickStore) PutPart(ctx context.Context, key, id string, n int, body []byte) (s3store.Part, error) {
+	s.tries.Add(1)
+	switch {
+	case s.hangs.Load():
+		<-ctx.Done()
+		return s3store.Part{}, ctx.Err()
+	case s.refuses.Load():
+		return s3store.Part{}, errors.New("refused by the test")
+	}
+	return s.PartStore.PutPart(ctx, key, id, n, body)
+}
+
+// A stop takes DrainTimeout and a little, also when the store hangs; the lease is
+// free then, and the next owner loses nothing.
+func TestAStopEndsInItsTimeThoughTheStoreHangs(t *testing.T) {
+	r := newRig(t, 1)
+	store := &sickStore{PartStore: r.store}
+	store.hangs.Store(true)
+	r.parts = store
+	r.cfg.DrainTimeout = time.Second
+	n := r.start()
+	ps := feed(r, 3)
+	within(t, 30*time.Second, "a part on its way", func() bool { return store.tries.Load() > 0 })
+	began := time.Now()
+	n.leave()
+	// Releasing may take 2 s more, and this machine may be busy.
+	if d := time.Since(began); d > r.cfg.DrainTimeout+2*time.Second+5*time.Second {
+		t.Errorf("stopped after %v", d)
+	}
+	l, err := uploadlog.ReadLease(t.Context(), r.conn, 0)
+	if err != nil || !l.Free {
+		t.Errorf("lease %+v, %v: not free", l, err)
+	}
+	store.hangs.Store(false)
+	r.start()
+	finishAll(ps)
+}
+
+// Health asks what work has come to: a store that refuses is said to, and is well
+// again once it takes parts.
+func TestChecksSayThatTheStoreRefuses(t *testing.T) {
+	r := newRig(t, 1)
+	store := &sickStore{PartStore: r.store}
+	store.refuses.Store(true)
+	r.parts = store
+	n := r.start()
+	check := func(name string) error { return n.Checks()[name](t.Context()) }
+	ps := feed(r, 1)
+	within(t, 30*time.Second, "a refused part", func() bool { return check("s3") != nil })
+	if err := check("s3"); err != nil && !strings.Contains(err.Error(), "no call") {
+		t.Errorf("s3: %v", err)
+	}
+	for _, name := range []string{"nats", "leases"} {
+		if err := check(name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	store.refuses.Store(false)
+	within(t, 30*time.Second, "a part that is taken", func() bool { return check("s3") == nil })
+	finishAll(ps)
+	n.conn.Close()
+	if check("nats") == nil {
+		t.Error("nats: it is well without a connection")
+	}
+}
+
+func TestWhatStandsStillIsSaid(t *testing.T) {
+	now := time.Now()
+	s := &Slicer{shared: &shared{cfg: quick()}}
+	good := standing{at: now, cursor: 5, read: 9, last: 9}
+	halted, old, silent := good, good, good
+	halted.last, halted.halted, halted.reason = 20, now.Add(-stuckRead-time.Second), "the memory budget is used up"
+	old.age = (s.cfg.Holdback + stuckAge).Seconds() + 1
+	silent.at = now.Add(-stuckActor - time.Second)
+	for _, tt := range []struct {
+		name, want string
+		st         standing
+	}{
+		{"all is read", "", good},
+		{"nothing is read", "11 messages wait and none was read for 31s: the memory budget is used up", halted},
+		{"an event is not archived", "its oldest event is not archived", old},
+		{"the actor hangs", "its work has not moved for 21s", silent},
+	} {
+		err := s.stuck(now, &tt.st)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}

@@ -114,7 +114,8 @@ func (p *Player) startFor(target time.Duration) {
 	p.tape = openTape(p.ctx, s.Open, s.Decoder)
 	p.width, p.height = max(p.width, s.Width), max(p.height, s.Height)
 	p.seek(target)
-	p.pass(frame{at: s.At, data: s.Screen})
+	p.anchor(s.At)
+	p.burst.add(s.Screen) // filtered, also with Raw: it begins with a full reset, which is ours
 }
 
 // end shows what a seek still held and puts the terminal back.

@@ -148,7 +148,7 @@ func (b *builder) takeDesktop(one *events.OneOf) {
 	case len(d.GetTdpbMessage()) > 0:
 		b.desktop.ApplyTDPB()
 	}
-	b.since += int64(len(d.GetMessage()))
+	b.since += int64(len(d.GetMessage()) + len(d.GetTdpbMessage()))
 	if w, h := b.desktop.Size(); w > 0 {
 		b.survey.resized(w, h)
 		b.shows = true
@@ -216,8 +216,12 @@ func (b *builder) due(part int) bool {
 // picture puts one behind record r.
 func (b *builder) picture(r slicefmt.Record) error {
 	data, err := b.draw()
-	if err != nil || len(data) > maxPicture {
+	if err != nil {
 		return err
+	}
+	if len(data) > maxPicture { // a desktop of 8K that does not compress: the next try is as far off as any
+		b.since = 0
+		return nil
 	}
 	if _, err := b.out.Write(data); err != nil {
 		return err

@@ -158,7 +158,11 @@ func (p *pressing) add(record []byte) {
 	if err := p.slice.Append(record); err != nil {
 		p.t.Fatal(err)
 	}
-	if p.slice.Size() >= p.size+slicefmt.BlockSize {
+	slack := int64(0)
+	if p.size >= slicefmt.MinPartSize {
+		slack = slicefmt.BlockSize // what is pending may come to less than it counts
+	}
+	if p.slice.Size() >= p.size+slack {
 		p.cut()
 	}
 }

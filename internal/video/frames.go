@@ -8,6 +8,8 @@ import (
 	"image/png"
 	"io"
 	"time"
+
+	"github.com/tapedeck-io/tapedeck/internal/screen"
 )
 
 // PNG writes a picture of the screen as it was at a time. Records come from open,
@@ -107,7 +109,9 @@ func largest(ctx context.Context, open Open) (image.Point, error) {
 	if size.X == 0 {
 		return size, ErrNothing
 	}
-	return image.Point{X: min(size.X+size.X%2, maxSide), Y: min(size.Y+size.Y%2, maxSide)}, nil
+	size.X = min(size.X+size.X%2, maxSide)
+	size.Y = min(size.Y+size.Y%2, maxSide, screen.MaxPixels/size.X&^1)
+	return size, nil
 }
 
 // blit is img on a canvas, at the upper left corner, and black around it.

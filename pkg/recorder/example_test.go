@@ -3,6 +3,7 @@ package recorder_test
 import (
 	"context"
 	"errors"
+	"image"
 	"io"
 	"log/slog"
 	"time"
@@ -81,4 +82,30 @@ func record(ctx context.Context, rec *recorder.Recorder, sh *shell) error {
 		err = errors.Join(err, s.Emit(ctx, &events.ClientDisconnect{Reason: err.Error()}))
 	}
 	return errors.Join(err, s.End(ctx))
+}
+
+// A desktop gateway records what the desktop draws as PNG rectangles, the smaller
+// the better, and where the pointer is.
+func Example_desktopGateway() {
+	type update struct {
+		At  image.Point
+		PNG []byte
+	}
+	serve := func(ctx context.Context, rec *recorder.Recorder, width, height int, updates <-chan update) error {
+		s, err := rec.Start(ctx, recorder.Spec{User: "joe", Login: "administrator",
+			Desktop: &recorder.Desktop{Name: "accounts-pc", Addr: "10.0.0.7:3389", Domain: "EXAMPLE"}})
+		if err != nil {
+			return err
+		}
+		if err := s.ScreenSize(ctx, width, height); err != nil {
+			return err
+		}
+		for u := range updates {
+			if err := s.Draw(ctx, u.At, u.PNG); err != nil {
+				return err
+			}
+		}
+		return s.End(ctx)
+	}
+	_ = serve
 }

@@ -75,10 +75,10 @@ func to(file string) string {
 func (c *exportCommand) draw(ctx context.Context, rec *opened, w io.Writer, avi bool) error {
 	o := video.Options{Rate: c.Rate, MaxIdle: c.MaxIdle}
 	open := records(rec, recording.Range{})
-	switch {
-	case c.Format == export.PNG:
+	switch c.Format {
+	case export.PNG:
 		return c.picture(ctx, rec, w)
-	case c.Format == export.GIF:
+	case export.GIF:
 		return video.GIF(ctx, w, open, o)
 	}
 	return withTemporary(w, func(f *os.File) error {

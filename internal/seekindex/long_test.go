@@ -75,7 +75,7 @@ func (s *site) pressLong(t *testing.T, sid string, size int64) {
 	tp := &tape{t: t}
 	tp.add(0, &events.SessionStart{User: &events.UserMetadata{User: "joe"}, TerminalSize: "120:40"}, "session.start")
 	random := rand.New(rand.NewPCG(3, 4))
-	for i := 0; p.m.Bytes+int64(p.slice.BlockBytes()) < size; i++ {
+	for i := 0; p.m.Bytes+p.slice.BlockBytes() < size; i++ {
 		tp.print(time.Duration(i)*20*time.Millisecond, busy(random, i))
 		for _, r := range tp.records {
 			p.add(r)

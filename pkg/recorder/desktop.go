@@ -182,7 +182,7 @@ func halves(r image.Rectangle) (first, second image.Rectangle) {
 }
 
 func encode(img image.Image, r image.Rectangle) ([]byte, error) {
-	part := img
+	var part image.Image
 	if sub, ok := img.(interface {
 		SubImage(image.Rectangle) image.Image
 	}); ok {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,6 +27,7 @@ type tab struct {
 
 	mu        sync.Mutex
 	bad       []string
+	asked     []string // of its server, paths with queries
 	forgiving bool
 }
 
@@ -67,6 +69,9 @@ func (tb *tab) heard(ev any) {
 	switch ev := ev.(type) {
 	case *network.EventRequestWillBeSent:
 		u := ev.Request.URL
+		tb.mu.Lock()
+		tb.asked = append(tb.asked, strings.TrimPrefix(u, address("")))
+		tb.mu.Unlock()
 		if !strings.HasPrefix(u, address("/")) && !strings.HasPrefix(u, "data:") && !strings.HasPrefix(u, "blob:") && u != "about:blank" {
 			bad = "a request to " + u
 		}
@@ -102,6 +107,23 @@ func (tb *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 func (tb *tab) open(address string) {
 	tb.t.Helper()
 	tb.do(chromedp.Navigate(address))
+}
+
+// requests are those since the last call whose path ends as given.
+func (tb *tab) requests(path string) []*url.URL {
+	tb.t.Helper()
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	var found []*url.URL
+	for _, asked := range tb.asked {
+		u, err := url.Parse(asked)
+		must(tb.t, err)
+		if strings.HasSuffix(u.Path, path) {
+			found = append(found, u)
+		}
+	}
+	tb.asked = nil
+	return found
 }
 
 // openPlayer opens a session's player and waits until it shows where it is.
@@ -214,5 +236,15 @@ func awaitFinished(t *testing.T, sid string) {
 		var s struct{ State string }
 		status := try(t, "/sessions/"+sid, &s)
 		return s.State == "finished", status + " " + s.State
+	})
+}
+
+// awaitIndexed waits until it has its index, too.
+func awaitIndexed(t *testing.T, sid string) {
+	t.Helper()
+	eventually(t, "session "+sid+" is indexed", func() (bool, string) {
+		var tl struct{ Indexed bool }
+		status := try(t, "/sessions/"+sid+"/timeline", &tl)
+		return tl.Indexed, status
 	})
 }

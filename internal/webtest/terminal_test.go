@@ -137,3 +137,40 @@ func TestPermalink(t *testing.T) {
 	tb.await("a click on the last event goes there", `Number(document.querySelector('.stage').dataset.position) > 2000`)
 	tb.await("and marks it", `document.querySelector('.events li:last-child[aria-current=true]')`)
 }
+
+// A jump into a long recording begins at a picture of the index: it reads what
+// comes after that and nothing before, and shows what a replay from the start does.
+func TestAJumpBeginsAtThePictureOfTheIndex(t *testing.T) {
+	const lines = 4000
+	var cast strings.Builder
+	cast.WriteString(`{"version": 2, "width": 80, "height": 24}` + "\n")
+	for i := range lines {
+		fmt.Fprintf(&cast, "[%.3f, \"o\", \"line %d of many\\r\\n\"]\n", float64(i)*0.1, i)
+	}
+	sid := importFile(t, "long", writeCast(t, cast.String()))
+	awaitIndexed(t, sid)
+	tb := newTab(t, 1440, 900)
+	tb.requests("")
+	tb.openPlayer(sid, "?t=390.05")
+	tb.await("it is there", fmt.Sprintf(`document.querySelector('.terminal').textContent.includes('line %d of many')`, 3900))
+	got := tb.screen()
+	want := []string{}
+	for i := 3900 - 22; i <= 3900; i++ {
+		want = append(want, fmt.Sprintf("line %d of many", i))
+	}
+	if got != strings.Join(want, "\n") {
+		t.Errorf("the screen is\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+	}
+	tb.mu.Lock()
+	asked := strings.Join(tb.asked, "\n")
+	tb.mu.Unlock()
+	if !strings.Contains(asked, "/screen?at_ms=390050") {
+		t.Errorf("it asked for no picture:\n%s", asked)
+	}
+	for _, u := range tb.requests("/output") {
+		var from int
+		if _, err := fmt.Sscan(u.Query().Get("from_index"), &from); err != nil || from < 3000 {
+			t.Errorf("it read from index %d on, for a place near %d", from, 3900)
+		}
+	}
+}

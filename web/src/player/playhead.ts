@@ -29,8 +29,8 @@ export class Playhead<T extends Item> {
   live = false;
   /** It shows a live session as it happens. */
   following = false;
-  /** It has nothing to draw yet and waits for the server. */
-  loading = false;
+  /** It has nothing to draw yet: at first, and while it waits for the server. */
+  loading = true;
   error: Error | undefined;
   idle: readonly Span[] = [];
   keyframes: readonly { t_ms: number; index: number }[] = [];

@@ -17,9 +17,10 @@ func TestFindOpenAndPlay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tb := newTab(t, 1440, 900)
 			tb.open(address("/"))
-			tb.do(chromedp.SendKeys("input[name=q]", searchFor(t, name)))
+			tb.do(chromedp.SendKeys("input[name=q]", searchFor(name)))
 			row := fmt.Sprintf(`tr[data-session="%s"]`, sid)
-			tb.await("the search finds it and little else", fmt.Sprintf(`document.querySelector('%s') && document.querySelectorAll('tbody tr').length < 4`, row))
+			tb.await("the search is over", fmt.Sprintf(`location.search === '?q=%s' && !document.querySelector('.list[aria-busy]')`, searchFor(name)))
+			tb.await("it finds that session alone", fmt.Sprintf(`document.querySelector('%s') && document.querySelectorAll('tbody tr').length === 1`, row))
 			tb.do(chromedp.Click(row + " a"))
 			tb.await("the player stands", `document.querySelector('.stage')?.dataset.state === 'paused'`)
 
@@ -49,8 +50,7 @@ func TestFindOpenAndPlay(t *testing.T) {
 }
 
 // searchFor is something that the session's metadata has and others have not.
-func searchFor(t *testing.T, name string) string {
-	t.Helper()
+func searchFor(name string) string {
 	return "fixture-" + name
 }
 
@@ -68,25 +68,38 @@ func TestSpeed(t *testing.T) {
 	sid := fixture(t, "flood")
 	tb := newTab(t, 1440, 900)
 	for _, speed := range []float64{0.25, 1, 4} {
-		tb.openPlayer(sid, "?t=0.5")
-		eval[bool](tb, fmt.Sprintf(`(() => { const s = document.querySelector('[data-control=speed]'); s.value = '%g'; s.dispatchEvent(new Event('change')); return true; })()`, speed))
-		// Measured in the browser: what the test does takes time of its own.
-		rate := eval[float64](tb, `(async () => {
-			const stage = document.querySelector('.stage');
-			const frame = () => new Promise(r => requestAnimationFrame(r));
-			document.querySelector('[data-control=play]').click();
-			const at = () => Number(stage.dataset.position);
-			while (at() < 600) await frame();
-			const [t0, p0] = [performance.now(), at()];
-			while (performance.now() - t0 < 700) await frame();
-			return (at() - p0) / (performance.now() - t0);
-		})()`)
+		// A machine that does other things may need another try.
+		rate := 0.0
+		for try := 0; try < 3 && (rate < speed*0.85 || rate > speed*1.15); try++ {
+			tb.openPlayer(sid, "?t=0.5")
+			rate = tb.measureSpeed(speed)
+		}
 		if rate < speed*0.85 || rate > speed*1.15 {
 			t.Errorf("at %g× it plays at %.2f×", speed, rate)
 		}
 	}
 	tb.press(">")
 	tb.await("> is faster", `document.querySelector('[data-control=speed]').value === '8'`)
+}
+
+// measureSpeed plays at a speed and returns that which the browser measures: what
+// the test does takes time of its own.
+func (tb *tab) measureSpeed(speed float64) float64 {
+	tb.t.Helper()
+	return eval[float64](tb, fmt.Sprintf(`(async () => {
+		const stage = document.querySelector('.stage');
+		const frame = () => new Promise(r => requestAnimationFrame(r));
+		const speed = document.querySelector('[data-control=speed]');
+		speed.value = '%g';
+		speed.dispatchEvent(new Event('change'));
+		document.querySelector('[data-control=play]').click();
+		const at = () => Number(stage.dataset.position);
+		while (at() < 550) await frame();
+		const [t0, p0] = [await frame(), at()];
+		let t = t0;
+		while (t - t0 < 900) t = await frame();
+		return (at() - p0) / (t - t0);
+	})()`, speed))
 }
 
 // A session with a minute of nothing takes a minute, or half a second.

@@ -228,8 +228,8 @@ func TestDesktopKeepsUp(t *testing.T) {
 			tb.openPlayer(d.s.ID(), "")
 			got = tb.watchKeepingUp(speed)
 		}
-		t.Logf("at %d×: %.2f s of the recording a second; behind by %.0f ms of it (median), %.0f ms at most; %.0f frames/s",
-			speed, got.rate, got.median, got.most, got.frames)
+		t.Logf("at %d×: %.2f s of the recording a second; behind by %.0f ms of it (median), %.0f ms (95 of 100 frames), %.0f ms at most, %.0f ms at the end; %.0f frames/s",
+			speed, got.Rate, got.Median, got.P95, got.Most, got.End, got.Frames)
 		if !got.ok(speed) {
 			t.Errorf("at %d× it does not keep up", speed)
 		}
@@ -239,20 +239,21 @@ func TestDesktopKeepsUp(t *testing.T) {
 
 // keepingUp is what the browser measured while it played for three seconds.
 type keepingUp struct {
-	rate         float64 // time of the recording to the clock's
-	median, most float64 // ms of the recording that what is drawn was behind
-	frames       float64 // a second
+	Rate                   float64 // time of the recording to the clock's
+	Median, P95, Most, End float64 // ms of the recording that what is drawn was behind
+	Frames                 float64 // a second
 }
 
-// ok: as fast as the clock, and the picture behind it by half a second of the
-// viewer's time at most.
+// ok: as fast as the clock, and the picture behind it by less than half a second of
+// the viewer's time, but for a moment when the machine does something else.
 func (k keepingUp) ok(speed int) bool {
-	return k.rate >= 0.9*float64(speed) && k.most <= 500*float64(speed)
+	most := 500 * float64(speed)
+	return k.Rate >= 0.9*float64(speed) && k.P95 <= most && k.End <= most
 }
 
 func (tb *tab) watchKeepingUp(speed int) keepingUp {
 	tb.t.Helper()
-	got := eval[[]float64](tb, fmt.Sprintf(`(async () => {
+	return eval[keepingUp](tb, fmt.Sprintf(`(async () => {
 		const stage = document.querySelector('.stage');
 		const frame = () => new Promise(r => requestAnimationFrame(r));
 		const speed = document.querySelector('[data-control=speed]');
@@ -268,8 +269,9 @@ func (tb *tab) watchKeepingUp(speed int) keepingUp {
 			lags.push(Number(stage.dataset.lag));
 		}
 		const rate = (Number(stage.dataset.position) - p0) / (performance.now() - t0);
+		const End = lags.at(-1);
 		lags.sort((a, b) => a - b);
-		return [rate, lags[Math.floor(lags.length / 2)], lags.at(-1), lags.length / 3];
+		const share = s => lags[Math.floor(lags.length * s)];
+		return {Rate: rate, Median: share(0.5), P95: share(0.95), Most: lags.at(-1), End, Frames: lags.length / 3};
 	})()`, speed))
-	return keepingUp{got[0], got[1], got[2], got[3]}
 }

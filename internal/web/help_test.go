@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -41,9 +42,23 @@ type countingStore struct {
 	mu    sync.Mutex
 	reads []*read
 	open  int
+	bad   bool
+}
+
+// fail has every read fail, or no longer.
+func (c *countingStore) fail(bad bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bad = bad
 }
 
 func (c *countingStore) GetRange(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
+	c.mu.Lock()
+	bad := c.bad
+	c.mu.Unlock()
+	if bad {
+		return nil, errors.New("the store's secret address does not answer")
+	}
 	body, err := c.Store.GetRange(ctx, key, off, n)
 	if err != nil {
 		return nil, err

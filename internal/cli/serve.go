@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/tapedeck-io/tapedeck/internal/seekindex"
 	"github.com/tapedeck-io/tapedeck/internal/web"
 	"github.com/tapedeck-io/tapedeck/internal/web/sessions"
 	"github.com/tapedeck-io/tapedeck/internal/web/token"
@@ -49,7 +50,11 @@ func (c *serveCommand) Run(ctx context.Context, s Streams, log *slog.Logger) err
 	} else if len(have) == 0 && !c.NoAuth {
 		return withStatus(exitUsage, fmt.Errorf("serve: there is no token in %s: make one with: tapedeck token add NAME", c.Tokens))
 	}
-	server, err := web.New(c.Config, web.Deps{Library: in.library(), Index: index, Tokens: tokens, Log: log})
+	deps := web.Deps{Library: in.library(), Index: index, Tokens: tokens, Log: log}
+	if in.store != nil {
+		deps.Indexer = seekindex.NewWorker(deps.Library, in.store, log)
+	}
+	server, err := web.New(c.Config, deps)
 	if err != nil {
 		return err
 	}

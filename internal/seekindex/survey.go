@@ -1,6 +1,7 @@
 package seekindex
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"unicode"
 
 	"github.com/tapedeck-io/tapedeck/internal/cast"
+	"github.com/tapedeck-io/tapedeck/internal/recording"
 	"github.com/tapedeck-io/tapedeck/pkg/events"
 	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
 )
@@ -232,4 +234,30 @@ func countText(n int64, one, many string) string {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %s", n, many)
+}
+
+// Survey reads a recording and says what its timeline is without an index: for a
+// session that still runs, or whose index is not made yet. Of one that runs it is
+// what there is now.
+func Survey(ctx context.Context, rec *recording.Recording) (Timeline, error) {
+	s := newSurvey()
+	for r, err := range rec.Records(ctx, recording.Range{}) {
+		if err != nil && damaged(err) && ctx.Err() == nil {
+			s.damage(err)
+			break
+		}
+		if err != nil {
+			return Timeline{}, fmt.Errorf("survey %s: %w", rec.Name(), err)
+		}
+		var one *events.OneOf
+		if r.Case != casePrint {
+			if known, err := events.Unmarshal(r.OneOf); err == nil {
+				one = known
+			}
+		}
+		s.take(r, one)
+	}
+	m, _ := rec.Manifest()
+	s.finish(m)
+	return s.Timeline, ctx.Err()
 }

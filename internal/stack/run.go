@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tapedeck-io/tapedeck/internal/embed"
+	"github.com/tapedeck-io/tapedeck/internal/seekindex"
 	"github.com/tapedeck-io/tapedeck/internal/telemetry"
 	"github.com/tapedeck-io/tapedeck/internal/web"
 	"github.com/tapedeck-io/tapedeck/internal/web/sessions"
@@ -67,6 +68,7 @@ type running struct {
 	webPort int
 	web     *web.Server
 	index   *sessions.Index
+	indexes *seekindex.Worker
 }
 
 func (s *running) startServers(ctx context.Context) error {

@@ -69,10 +69,14 @@ func (s *running) services() ([]service, error) {
 	}, nil
 }
 
-// indexer makes the seek indexes of finished recordings.
+// indexer makes the seek indexes of finished recordings: as they are finished, and
+// when somebody looks at one that has none.
 func (s *running) indexer() *seekindex.Worker {
-	lib := &recording.Library{Store: s.store, Conn: s.conn, Layout: s.info.Layout}
-	return seekindex.NewWorker(lib, s.store, s.cfg.Log.With("service", "seekindex"))
+	if s.indexes == nil {
+		lib := &recording.Library{Store: s.store, Conn: s.conn, Layout: s.info.Layout}
+		s.indexes = seekindex.NewWorker(lib, s.store, s.cfg.Log.With("service", "seekindex"))
+	}
+	return s.indexes
 }
 
 // watchNATS ends when the server does. It also ends when the server has turned

@@ -49,7 +49,7 @@ func (s *running) openWeb(ctx context.Context) error {
 	tokens := token.Open(TokensPath(s.cfg.Dir))
 	s.web, err = web.New(cfg, web.Deps{
 		Library: &recording.Library{Store: s.store, Conn: s.conn, Layout: s.info.Layout},
-		Index:   s.index, Tokens: tokens, Log: s.cfg.Log.With("service", "web"),
+		Index:   s.index, Tokens: tokens, Indexer: s.indexer(), Log: s.cfg.Log.With("service", "web"),
 	})
 	if err == nil {
 		s.info.Web.URL, err = s.web.Listen(ctx)

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tapedeck-io/tapedeck/internal/web"
+	"github.com/tapedeck-io/tapedeck/internal/seekindex"
 	"github.com/tapedeck-io/tapedeck/pkg/events"
 	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
 )
@@ -114,7 +114,7 @@ func TestABrokenRecordingShowsWhatIsGoodAndSaysWhereItEnds(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s.broken(tt.name, tt.truncate)
 			path := "/sessions/" + tt.name
-			var tl web.Timeline
+			var tl seekindex.Timeline
 			s.want(path+"/timeline", &tl)
 			if len(tl.Problems) != 1 || tl.Problems[0].Kind != tt.kind || tl.Problems[0].TMS == 0 || tl.DurationMS == 0 {
 				t.Errorf("timeline says %+v of %d ms", tl.Problems, tl.DurationMS)
@@ -178,7 +178,7 @@ func TestGapsAreShownWhereTheyAre(t *testing.T) {
 	sc := terminal(t, "joe", "db-1").wait(time.Second).print("a").print("lost").print("lost").wait(time.Second).print("b")
 	sc.records = append(sc.records[:2], sc.records[4:]...)
 	s.finished("gap", sc)
-	var tl web.Timeline
+	var tl seekindex.Timeline
 	s.want("/sessions/gap/timeline", &tl)
 	if len(tl.Problems) != 1 || tl.Problems[0].Kind != "gap" || tl.Problems[0].TMS != 2000 || tl.Problems[0].Text != "2 events are missing here." {
 		t.Errorf("problems are %+v", tl.Problems)
@@ -205,7 +205,7 @@ func TestHTMLAndEscapesInNamesStayText(t *testing.T) {
 	if len(list.Sessions) != 1 || list.Sessions[0].User != evil {
 		t.Errorf("it is not found by its name: %+v", list)
 	}
-	var tl web.Timeline
+	var tl seekindex.Timeline
 	s.want("/sessions/evil/timeline", &tl)
 	if label := tl.Markers[1].Label; !strings.HasPrefix(label, "<script>") || strings.ContainsAny(label, "\x1b\x07") {
 		t.Errorf("label is %q", label)

@@ -34,6 +34,7 @@ type Deps struct {
 	Library *recording.Library
 	Index   *sessions.Index // the caller closes it
 	Tokens  *token.File     // nil with NoAuth
+	Indexer Indexer         // makes seek indexes that are missing when somebody looks; may be nil
 	Log     *slog.Logger    // nil: nothing is logged
 }
 

@@ -73,8 +73,13 @@ func (s *Server) one(w http.ResponseWriter, r *http.Request, v *view) {
 			return
 		}
 		m, _ := rec.Manifest()
+		index, err := s.indexes.of(r.Context(), v.Session.Session, rec)
 		done()
-		d.Manifest = m != nil
+		if err != nil {
+			s.fail(w, err)
+			return
+		}
+		d.Manifest, d.Indexed = m != nil, index != nil
 		if d.Verify, err = s.index.Verdict(r.Context(), v.Session.Session, identity(m)); err != nil {
 			s.fail(w, err)
 			return

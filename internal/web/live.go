@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/tapedeck-io/tapedeck/internal/recording"
+	"github.com/tapedeck-io/tapedeck/internal/web/sessions"
 	"github.com/tapedeck-io/tapedeck/internal/web/token"
 )
 
@@ -92,6 +94,9 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request, v *view) {
 	}
 	if err != nil {
 		s.fail(w, err)
+		return
+	}
+	if r.Method == http.MethodHead {
 		return
 	}
 	lv := &liveView{s: s, v: v, out: newSSE(w), zero: zero, desktop: v.Kind == "desktop", next: from}
@@ -272,6 +277,27 @@ const changeLimit = 200
 // number to read, and it sees what other processes write too.
 const changePoll = 250 * time.Millisecond
 
+// revs knows the list's newest revision for all who follow it, so that a thousand of
+// them ask for it no more often than one.
+type revs struct {
+	mu    sync.Mutex
+	rev   int64
+	asked time.Time
+}
+
+func (r *revs) newest(ctx context.Context, ix *sessions.Index) (int64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.asked) < changePoll*4/5 {
+		return r.rev, nil
+	}
+	rev, err := ix.Rev(ctx)
+	if err == nil {
+		r.rev, r.asked = rev, time.Now()
+	}
+	return r.rev, err
+}
+
 // changes sends sessions as they begin, change and end.
 func (s *Server) changes(w http.ResponseWriter, r *http.Request) {
 	may := who(r.Context())
@@ -282,6 +308,9 @@ func (s *Server) changes(w http.ResponseWriter, r *http.Request) {
 	}
 	if id, err := strconv.ParseInt(r.Header.Get("Last-Event-ID"), 10, 64); err == nil && id >= 0 && id < since {
 		since = id
+	}
+	if r.Method == http.MethodHead {
+		return
 	}
 	out := newSSE(w)
 	if err := s.sendChanges(r.Context(), out, may, since); err != nil && r.Context().Err() == nil {
@@ -294,12 +323,15 @@ func (s *Server) sendChanges(ctx context.Context, out *sse, may token.Token, sin
 	defer poll.Stop()
 	defer tick.Stop()
 	for {
-		changed, rev, err := s.index.Changes(ctx, may, since, changeLimit)
-		if err != nil {
+		var changed []sessions.Session
+		newest, err := s.revs.newest(ctx, s.index)
+		if err == nil && newest > since {
+			changed, since, err = s.index.Changes(ctx, may, since, changeLimit)
+		}
+		if err != nil && ctx.Err() == nil {
 			s.log.Warn("changes cannot be read", "err", err)
 			return &dropError{"The list of sessions cannot be read now."}
 		}
-		since = rev
 		for _, c := range changed {
 			data, err := json.Marshal(c)
 			if err != nil {

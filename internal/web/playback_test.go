@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tapedeck-io/tapedeck/internal/web"
+	"github.com/tapedeck-io/tapedeck/internal/seekindex"
 	"github.com/tapedeck-io/tapedeck/pkg/events"
 )
 
@@ -27,15 +27,15 @@ func story(t testing.TB) *script {
 func TestTimelineSaysWhatASeekBarShows(t *testing.T) {
 	s := newSite(t)
 	s.finished("story", story(t))
-	var got web.Timeline
+	var got seekindex.Timeline
 	s.want("/sessions/story/timeline", &got)
 	if got.DurationMS != 10_000 || got.Kind != "terminal" || got.Cols != 80 || got.Rows != 24 || got.BucketMS != 100 || len(got.Activity) != 101 {
 		t.Errorf("timeline is %+v", got)
 	}
-	if want := []web.Idle{{FromMS: 1500, ToMS: 7500}, {FromMS: 7500, ToMS: 9500}}; fmt.Sprint(got.Idle) != fmt.Sprint(want) {
+	if want := []seekindex.Idle{{FromMS: 1500, ToMS: 7500}, {FromMS: 7500, ToMS: 9500}}; fmt.Sprint(got.Idle) != fmt.Sprint(want) {
 		t.Errorf("idle is %v, want %v", got.Idle, want)
 	}
-	if want := []web.Size{{Cols: 80, Rows: 24}, {TMS: 1500, Cols: 100, Rows: 30}}; fmt.Sprint(got.Sizes) != fmt.Sprint(want) {
+	if want := []seekindex.Size{{Cols: 80, Rows: 24}, {TMS: 1500, Cols: 100, Rows: 30}}; fmt.Sprint(got.Sizes) != fmt.Sprint(want) {
 		t.Errorf("sizes are %v, want %v", got.Sizes, want)
 	}
 	var labels []string
@@ -58,7 +58,7 @@ func TestTimelineIsBoundedHoweverLongTheSessionIs(t *testing.T) {
 		sc.wait(time.Minute).add(&events.SessionLeave{User: &events.UserMetadata{User: strings.Repeat("x", 1000)}})
 	}
 	s.finished("long", sc)
-	var got web.Timeline
+	var got seekindex.Timeline
 	s.want("/sessions/long/timeline", &got)
 	if len(got.Activity) > 1000 || len(got.Activity) < 500 || len(got.Markers) != 5000 || len(got.Idle) != 5000 || got.DurationMS != 6000*60_000 {
 		t.Errorf("%d buckets, %d markers, %d idle stretches in %d ms", len(got.Activity), len(got.Markers), len(got.Idle), got.DurationMS)
@@ -249,7 +249,7 @@ func TestDesktopMessagesAreFramed(t *testing.T) {
 	if strings.Join(got, "|") != want {
 		t.Errorf("messages are %q, want %q", strings.Join(got, "|"), want)
 	}
-	var tl web.Timeline
+	var tl seekindex.Timeline
 	s.want("/sessions/desk/timeline", &tl)
 	if tl.Kind != "desktop" || tl.Cols != 1280 || tl.Rows != 800 {
 		t.Errorf("timeline is %+v", tl)

@@ -49,6 +49,7 @@ type site struct {
 	lib    *recording.Library
 	count  *countingStore
 	rec    *recorder.Recorder
+	makes  web.Indexer // nil: nobody makes seek indexes
 	stop   func()
 }
 
@@ -93,7 +94,7 @@ func (s *site) serve(opts ...option) {
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(s.t.Output(), nil))
 	}
-	server, err := web.New(cfg, web.Deps{Library: s.lib, Index: s.index, Tokens: s.tokens, Log: log})
+	server, err := web.New(cfg, web.Deps{Library: s.lib, Index: s.index, Tokens: s.tokens, Indexer: s.makes, Log: log})
 	must(s.t, err)
 	s.url, err = server.Listen(s.t.Context())
 	must(s.t, err)

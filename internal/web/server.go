@@ -30,6 +30,10 @@ type Server struct {
 	starts   starts
 	listener net.Listener
 	tapes    *tapes
+	indexes  indexes
+	revs     revs
+	indexer  Indexer // may be nil
+	making   making
 	catchUps chan struct{}   // holds one for each viewer that catches up
 	stop     context.Context // done when the server is to stop: live views end
 	stopped  context.CancelFunc
@@ -58,6 +62,7 @@ func New(cfg Config, d Deps) (*Server, error) {
 	s.access = newAccess(d.Library.Conn, d.Log)
 	s.stop, s.stopped = context.WithCancel(context.Background())
 	s.tapes = &tapes{lib: d.Library, log: d.Log, ctx: s.stop, all: map[string]*tape{}}
+	s.indexer, s.indexes.store = d.Indexer, d.Library.Store
 	s.catchUps = make(chan struct{}, catchUps)
 	return s, nil
 }
@@ -136,6 +141,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	<-served
 	s.tapes.done.Wait()
+	s.making.done.Wait()
 	return nil
 }
 

@@ -2,206 +2,202 @@ package web
 
 import (
 	"context"
-	"encoding/binary"
+	"errors"
 	"net/http"
-	"time"
+	"sync"
 
 	"github.com/tapedeck-io/tapedeck/internal/recording"
-	"github.com/tapedeck-io/tapedeck/internal/web/sessions"
-	"github.com/tapedeck-io/tapedeck/pkg/events"
-	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
+	"github.com/tapedeck-io/tapedeck/internal/seekindex"
 )
 
-// A Timeline is what the seek bar shows of a recording.
-type Timeline struct {
-	DurationMS int64      `json:"duration_ms"`
-	Kind       string     `json:"kind"`
-	Cols       int        `json:"cols"`
-	Rows       int        `json:"rows"`
-	BucketMS   int64      `json:"bucket_ms"`
-	Activity   []int64    `json:"activity"` // bytes shown in each bucket
-	Markers    []Marker   `json:"markers"`
-	Idle       []Idle     `json:"idle"`
-	Sizes      []Size     `json:"sizes"`
-	Keyframes  []Keyframe `json:"keyframes"`
-	Problems   []Trouble  `json:"problems"`
-	Indexed    bool       `json:"indexed"`
+// maxIndexes is how many seek indexes are kept open. Their fronts are in memory: a
+// few hundred KiB of a usual one.
+const maxIndexes = 32
+
+// indexes are the seek indexes that were opened last.
+type indexes struct {
+	store seekindex.Store
+
+	mu    sync.Mutex
+	open  map[string]*seekindex.Index
+	order []string // the oldest first
 }
 
-// A Marker is an event that a viewer may want to go to.
-type Marker struct {
-	TMS   int64  `json:"t_ms"`
-	Index int64  `json:"index"`
-	Type  string `json:"type"`
-	Code  string `json:"code"`
-	Label string `json:"label"`
-}
-
-// An Idle is a stretch in which nothing happened.
-type Idle struct {
-	FromMS int64 `json:"from_ms"`
-	ToMS   int64 `json:"to_ms"`
-}
-
-// A Size is how large the screen was from a time on.
-type Size struct {
-	TMS  int64 `json:"t_ms"`
-	Cols int   `json:"cols"`
-	Rows int   `json:"rows"`
-}
-
-// A Keyframe is where the screen can be had without what was before.
-type Keyframe struct {
-	TMS   int64 `json:"t_ms"`
-	Index int64 `json:"index"`
-}
-
-// A Trouble is something that is not well, where it happened.
-type Trouble struct {
-	TMS  int64  `json:"t_ms"`
-	Kind string `json:"kind"` // gap, abandoned, corrupt, truncated, lost
-	Text string `json:"text"`
-}
-
-// What bounds a timeline, however long the recording is.
-const (
-	maxBuckets = 1000
-	maxListed  = 5000 // of each list
-	idleMS     = 2000 // the shortest stretch that is called idle
-)
-
-// A surveyor makes a timeline of the records of a recording, in their order.
-type surveyor struct {
-	t     Timeline
-	clock clock
-	next  int64 // the index that comes if none is missing
-	any   bool
-}
-
-func newSurveyor(kind string, zero time.Time) *surveyor {
-	return &surveyor{clock: clock{zero: zero}, t: Timeline{
-		Kind: kind, BucketMS: 100, Activity: []int64{}, Markers: []Marker{}, Idle: []Idle{}, Sizes: []Size{}, Keyframes: []Keyframe{}, Problems: []Trouble{},
-	}}
-}
-
-func (s *surveyor) take(rec slicefmt.Record) {
-	before := s.clock.last
-	at := s.clock.at(rec.Time())
-	if s.any && at-before >= idleMS && len(s.t.Idle) < maxListed {
-		s.t.Idle = append(s.t.Idle, Idle{before, at})
+// of is the index of a recording, nil if it has none that can be used.
+func (x *indexes) of(ctx context.Context, sid string, rec *recording.Recording) (*seekindex.Index, error) {
+	if x.store == nil || rec.FromBus() {
+		return nil, nil
 	}
-	if rec.Index > s.next && len(s.t.Problems) < maxListed {
-		s.t.Problems = append(s.t.Problems, Trouble{at, "gap", countText(rec.Index-s.next, "event is missing here.", "events are missing here.")})
+	x.mu.Lock()
+	have := x.open[sid]
+	x.mu.Unlock()
+	if have != nil && have.Of(rec.Size()) {
+		return have, nil
 	}
-	s.any, s.next = true, rec.Index+1
-	s.t.DurationMS = at
-	s.activity(at, int64(len(rec.OneOf)))
-	if rec.Case == casePrint {
-		return
-	}
-	one, err := events.Unmarshal(rec.OneOf)
-	if err != nil {
-		return
-	}
-	if rec.Case == caseDesktop {
-		s.message(at, one.GetDesktopRecording().GetMessage())
-		return
-	}
-	s.size(at, one)
-	if len(s.t.Markers) < maxListed {
-		s.t.Markers = append(s.t.Markers, markerOf(at, rec, one))
-	}
-}
-
-// activity adds n to the bucket of a time. When there would be too many, two
-// become one.
-func (s *surveyor) activity(at, n int64) {
-	for at/s.t.BucketMS >= maxBuckets {
-		half := (len(s.t.Activity) + 1) / 2
-		for i := range half {
-			sum := s.t.Activity[2*i]
-			if 2*i+1 < len(s.t.Activity) {
-				sum += s.t.Activity[2*i+1]
-			}
-			s.t.Activity[i] = sum
-		}
-		s.t.Activity = s.t.Activity[:half]
-		s.t.BucketMS *= 2
-	}
-	bucket := int(at / s.t.BucketMS)
-	for len(s.t.Activity) <= bucket {
-		s.t.Activity = append(s.t.Activity, 0)
-	}
-	s.t.Activity[bucket] += n
-}
-
-func (s *surveyor) size(at int64, one *events.OneOf) {
-	text := one.GetResize().GetTerminalSize()
-	if start := one.GetSessionStart(); start != nil {
-		text = start.GetTerminalSize()
-	}
-	if cols, rows, err := parseSize(text); err == nil {
-		s.resized(at, cols, rows)
-	}
-}
-
-// message reads the sizes out of what a desktop is sent.
-func (s *surveyor) message(at int64, m []byte) {
+	found, err := seekindex.Open(ctx, x.store, sid)
 	switch {
-	case len(m) >= 9 && m[0] == 1:
-		s.resized(at, int(binary.BigEndian.Uint32(m[1:])), int(binary.BigEndian.Uint32(m[5:])))
-	case len(m) >= 9 && m[0] == 31:
-		s.resized(at, int(binary.BigEndian.Uint16(m[5:])), int(binary.BigEndian.Uint16(m[7:])))
+	case errors.Is(err, seekindex.ErrNotFound), errors.Is(err, seekindex.ErrVersion), errors.Is(err, seekindex.ErrCorrupt):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case !found.Of(rec.Size()):
+		return nil, nil
 	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.open == nil {
+		x.open = map[string]*seekindex.Index{}
+	}
+	if x.open[sid] == nil {
+		x.order = append(x.order, sid)
+	}
+	x.open[sid] = found
+	if len(x.order) > maxIndexes {
+		delete(x.open, x.order[0])
+		x.order = x.order[1:]
+	}
+	return found, nil
 }
 
-func (s *surveyor) resized(at int64, cols, rows int) {
-	if len(s.t.Sizes) == 0 {
-		s.t.Cols, s.t.Rows = cols, rows
-	}
-	if len(s.t.Sizes) < maxListed {
-		s.t.Sizes = append(s.t.Sizes, Size{at, cols, rows})
-	}
+// An Indexer makes seek indexes that are missing. [seekindex.Worker] is one.
+type Indexer interface {
+	// Ensure opens the index of a finished session and makes it first if there is
+	// none.
+	Ensure(ctx context.Context, sid string) (*seekindex.Index, error)
 }
 
-// end adds what is wrong at the end.
-func (s *surveyor) end(v sessions.Session, damage error) {
-	add := func(kind, text string) {
-		s.t.Problems = append(s.t.Problems, Trouble{s.clock.last, kind, text})
+// maxMaking is how many recordings may wait for their index.
+const maxMaking = 100
+
+// making are the indexes that are being made because somebody looked.
+type making struct {
+	mu   sync.Mutex
+	sids map[string]bool
+	done sync.WaitGroup
+}
+
+// makeIndex has the index of a recording made for whoever looks next. Nobody waits
+// for it.
+func (s *Server) makeIndex(sid string) {
+	if s.indexer == nil {
+		return
 	}
-	if damage != nil {
-		add(damageKind(damage), "The recording is damaged here, and what follows cannot be read: "+oneLine(damage.Error()))
+	s.making.mu.Lock()
+	defer s.making.mu.Unlock()
+	if s.making.sids == nil {
+		s.making.sids = map[string]bool{}
 	}
-	if v.Outcome == slicefmt.OutcomeAbandoned {
-		add("abandoned", "What recorded the session fell silent here; nobody knows what came after.")
+	if s.making.sids[sid] || len(s.making.sids) >= maxMaking || s.stop.Err() != nil {
+		return
 	}
-	if v.State == string(recording.Lost) {
-		add("lost", "Parts of the recording are lost.")
-	}
+	s.making.sids[sid] = true
+	s.making.done.Go(func() {
+		if _, err := s.indexer.Ensure(s.stop, sid); err != nil && s.stop.Err() == nil {
+			s.log.Warn("index is not made", "session", sid, "err", err)
+		}
+		s.making.mu.Lock()
+		defer s.making.mu.Unlock()
+		delete(s.making.sids, sid)
+	})
 }
 
 func (s *Server) timeline(w http.ResponseWriter, r *http.Request, v *view) {
-	rd := s.open(w, r, v, lookPage)
-	if rd == nil {
-		return
-	}
-	defer rd.done()
-	t, err := survey(r.Context(), rd, v.Session)
+	rec, done, err := s.read(r.Context(), v)
 	if err != nil {
 		s.fail(w, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, t)
+	defer done()
+	if err := s.looked(r.Context(), v, lookPage); err != nil {
+		s.fail(w, err)
+		return
+	}
+	t, fresh, err := s.timelineOf(w, r, v, rec)
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	if fresh {
+		writeJSON(w, http.StatusOK, t)
+	}
 }
 
-// survey reads a recording once.
-func survey(ctx context.Context, rd *reading, v sessions.Session) (Timeline, error) {
-	rd.span = span{toIndex: -1, toMS: -1}
-	s := newSurveyor(v.Kind, rd.clock.zero)
-	damage, err := rd.each(ctx, func(rec slicefmt.Record) error { s.take(rec); return nil })
+// timelineOf is the timeline from the index, or else from reading the recording.
+func (s *Server) timelineOf(w http.ResponseWriter, r *http.Request, v *view, rec *recording.Recording) (t seekindex.Timeline, fresh bool, err error) {
+	sid := v.Session.Session
+	index, err := s.indexes.of(r.Context(), sid, rec)
 	if err != nil {
-		return Timeline{}, err
+		return t, false, err
 	}
-	s.end(v, damage)
-	return s.t, nil
+	m, _ := rec.Manifest()
+	if index != nil {
+		t, fresh = index.Timeline(), s.fresh(w, r, m, "indexed")
+	} else if fresh = s.fresh(w, r, m); fresh {
+		if !rec.FromBus() {
+			s.makeIndex(sid)
+		}
+		if t, err = seekindex.Survey(r.Context(), rec); err != nil {
+			return t, false, err
+		}
+	}
+	if v.State == string(recording.Lost) {
+		t.Problems = append(t.Problems, seekindex.Problem{TMS: t.DurationMS, Kind: "lost", Text: "Parts of the recording are lost."})
+	}
+	return t, fresh, nil
+}
+
+// screenAt is the screen as the API gives it.
+type screenAt struct {
+	TMS   int64  `json:"t_ms"`
+	Index int64  `json:"index"`
+	Cols  int    `json:"cols"`
+	Rows  int    `json:"rows"`
+	Data  string `json:"data,omitempty"`
+	PNG   []byte `json:"png,omitempty"`
+}
+
+// errNoKeyframe: a player begins at the start then.
+var errNoKeyframe = &problem{http.StatusNotFound, "no_keyframe", "There is no picture of the screen at or before that time: begin at the start."}
+
+// screen sends the newest picture of the screen at or before a time.
+func (s *Server) screen(w http.ResponseWriter, r *http.Request, v *view) {
+	p := params{q: r.URL.Query()}
+	at := p.number("at_ms", -1, maxMS)
+	if p.err == nil && at < 0 {
+		p.bad("at_ms: say when.")
+	}
+	if p.err != nil {
+		s.fail(w, p.err)
+		return
+	}
+	rec, done, err := s.read(r.Context(), v)
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	defer done()
+	if err := s.looked(r.Context(), v, lookPage); err != nil {
+		s.fail(w, err)
+		return
+	}
+	index, err := s.indexes.of(r.Context(), v.Session.Session, rec)
+	if err == nil && index == nil {
+		err = errNoKeyframe
+	}
+	m, _ := rec.Manifest()
+	if err != nil || !s.fresh(w, r, m) {
+		if err != nil {
+			s.fail(w, err)
+		}
+		return
+	}
+	f, err := index.Keyframe(r.Context(), at)
+	if errors.Is(err, seekindex.ErrNoKeyframe) {
+		err = errNoKeyframe
+	}
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, screenAt{f.TMS, f.Index, f.Cols, f.Rows, string(f.Data), f.PNG})
 }

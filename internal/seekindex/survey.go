@@ -14,6 +14,7 @@ import (
 	"github.com/tapedeck-io/tapedeck/internal/recording"
 	"github.com/tapedeck-io/tapedeck/pkg/events"
 	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
+	"github.com/tapedeck-io/tapedeck/pkg/tdp"
 )
 
 // The cases of OneOf that matter here.
@@ -256,8 +257,27 @@ func Survey(ctx context.Context, rec *recording.Recording) (Timeline, error) {
 			}
 		}
 		s.take(r, one)
+		s.desktopSize(one.GetDesktopRecording().GetMessage())
 	}
 	m, _ := rec.Manifest()
 	s.finish(m)
 	return s.Timeline, ctx.Err()
+}
+
+// desktopSize learns the size of a desktop from a message that says it. Building an
+// index learns it from the screen that it draws.
+func (s *survey) desktopSize(message []byte) {
+	if len(message) == 0 || message[0] != byte(tdp.TypeScreenSize) && message[0] != byte(tdp.TypeActivated) {
+		return
+	}
+	m, err := tdp.Parse(message)
+	if err != nil {
+		return
+	}
+	switch m := m.(type) {
+	case tdp.ScreenSize:
+		s.resized(m.Width, m.Height)
+	case tdp.Activated:
+		s.resized(m.Width, m.Height)
+	}
 }

@@ -37,12 +37,16 @@ var exported = map[string]struct{ contentType, suffix string }{
 
 func (s *Server) export(w http.ResponseWriter, r *http.Request, v *view) {
 	p := params{q: r.URL.Query()}
-	format := p.choice("format", "", export.Cast2, export.Cast3, export.Text, export.JSON)
+	format := p.choice("format", "", export.Cast2, export.Cast3, export.Text, export.JSON, export.PNG, export.GIF, export.MP4)
 	if format == "" {
-		p.bad("format: say which: cast2, cast3, text or json.")
+		p.bad("format: say which: cast2, cast3, text, json, png, gif or mp4.")
 	}
 	if p.err != nil {
 		s.fail(w, p.err)
+		return
+	}
+	if exported[format].suffix == "" {
+		s.film(w, r, v, format)
 		return
 	}
 	w.Header().Set("Content-Disposition", `attachment; filename="`+v.Session.Session+exported[format].suffix+`"`)

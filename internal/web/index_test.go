@@ -92,6 +92,9 @@ func TestADesktopsScreenIsAPicture(t *testing.T) {
 	if raw, err := base64.StdEncoding.DecodeString(got.PNG); err != nil || !strings.HasPrefix(string(raw), "\x89PNG") || got.Cols != 64 || got.Rows != 48 {
 		t.Errorf("screen is %dx%d, %d bytes, %v", got.Cols, got.Rows, len(raw), err)
 	}
+	doc := document(t)
+	s.conform(t, doc, call{operation: "GET /sessions/{desk}/screen", query: "at_ms=20000", status: 200})
+	s.conform(t, doc, call{operation: "GET /sessions/{desk}/timeline", status: 200})
 }
 
 // Whoever looks at a recording without an index has it made for the next look.
@@ -116,5 +119,28 @@ func TestALookMakesTheIndexThatIsMissing(t *testing.T) {
 	s.want("/sessions/story/timeline", &tl)
 	if tl.Indexed || tl.DurationMS != 10_000 {
 		t.Errorf("timeline is %+v", tl)
+	}
+}
+
+func TestPicturesAndFilms(t *testing.T) {
+	s := newSite(t)
+	s.finished("story", story(t))
+	empty := s.get("/sessions/story/export?format=png&at_ms=10")
+	wantError(t, empty, http.StatusNotFound, "no_picture")
+	doc := document(t)
+	for _, query := range []string{"format=png&at_ms=8000", "format=gif", "format=mp4"} {
+		s.conform(t, doc, call{operation: "GET /sessions/{story}/export", query: query, status: 200})
+	}
+	before := s.want("/sessions/story/export?format=png&at_ms=8000", nil)
+	if film := s.want("/sessions/story/export?format=gif", nil); !strings.HasPrefix(before, "\x89PNG") || !strings.HasPrefix(film, "GIF89a") {
+		t.Errorf("picture begins with %.8q, film with %.8q", before, film)
+	}
+	// With an index it is the same picture, from less.
+	rec, err := s.lib.Open(t.Context(), "story")
+	must(t, err)
+	_, err = seekindex.Make(t.Context(), rec, s.store, "story")
+	must(t, err)
+	if after := s.want("/sessions/story/export?format=png&at_ms=8000", nil); after != before {
+		t.Errorf("with an index the picture has %d bytes and is another, of %d", len(after), len(before))
 	}
 }

@@ -32,7 +32,8 @@ type Server struct {
 	tapes    *tapes
 	indexes  indexes
 	revs     revs
-	indexer  Indexer // may be nil
+	films    chan struct{} // holds one for each film that is being made
+	indexer  Indexer       // may be nil
 	making   making
 	catchUps chan struct{}   // holds one for each viewer that catches up
 	stop     context.Context // done when the server is to stop: live views end
@@ -63,6 +64,7 @@ func New(cfg Config, d Deps) (*Server, error) {
 	s.stop, s.stopped = context.WithCancel(context.Background())
 	s.tapes = &tapes{lib: d.Library, log: d.Log, ctx: s.stop, all: map[string]*tape{}}
 	s.indexer, s.indexes.store = d.Indexer, d.Library.Store
+	s.films = make(chan struct{}, films)
 	s.catchUps = make(chan struct{}, catchUps)
 	return s, nil
 }

@@ -187,7 +187,11 @@ func (c *contract) conforms(method, path string, status int, header http.Header,
 		code = "default"
 		node, _ = c.at(append(responses, code)...)
 	}
-	content, _ := node.(map[string]any)["content"].(map[string]any)
+	answer, ok := node.(map[string]any)
+	if !ok {
+		return fmt.Errorf("there is no answer %d, nor a default", status)
+	}
+	content, _ := answer["content"].(map[string]any)
 	if len(content) == 0 {
 		if len(body) > 0 {
 			return fmt.Errorf("it has %d bytes, and should have none", len(body))
@@ -350,7 +354,11 @@ func (s *site) conform(t *testing.T, doc *contract, c call) {
 	if c.token != "" {
 		tok = "wrong"
 	}
-	r := s.request(tok, method, strings.Replace(path, "{sid}", sid, 1)+"?"+c.query, strings.NewReader(c.body))
+	target := strings.Replace(path, "{sid}", sid, 1)
+	if c.query != "" {
+		target += "?" + c.query
+	}
+	r := s.request(tok, method, target, strings.NewReader(c.body))
 	resp, err := http.DefaultClient.Do(r)
 	must(t, err)
 	defer resp.Body.Close()

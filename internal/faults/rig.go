@@ -40,7 +40,10 @@ type RigConfig struct {
 }
 
 // Programs are the services, built.
-type Programs struct{ Slicer, Completer string }
+type Programs struct {
+	Slicer, Completer string
+	Race              bool // built with the race detector: they take far more memory
+}
 
 // Build builds the services into dir. flags go to go build: -race, or -tags.
 func Build(ctx context.Context, dir string, flags ...string) (Programs, error) {
@@ -49,7 +52,7 @@ func Build(ctx context.Context, dir string, flags ...string) (Programs, error) {
 	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
 		return Programs{}, fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
-	return Programs{Slicer: filepath.Join(dir, "slicer"), Completer: filepath.Join(dir, "completer")}, nil
+	return Programs{Slicer: filepath.Join(dir, "slicer"), Completer: filepath.Join(dir, "completer"), Race: slices.Contains(flags, "-race")}, nil
 }
 
 const module = "github.com/tapedeck-io/tapedeck"

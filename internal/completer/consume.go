@@ -105,10 +105,10 @@ func (c *Completer) handle(ctx, work context.Context, m jetstream.Msg) {
 	}
 	defer c.end(sid)
 	defer c.keepAlive(m)()
-	err = c.try(work, p, sid, false)
+	left, err := c.try(work, p, sid, false)
 	release()
 	if err == nil {
-		err = c.tidy(ctx, work, p, sid)
+		err = c.tidy(ctx, work, p, sid, left)
 	}
 	if err == nil {
 		_ = m.Ack()
@@ -159,7 +159,7 @@ const (
 
 // tidy shrinks the log of a session of which the world has been told. It does not begin
 // once ctx is done.
-func (c *Completer) tidy(ctx, work context.Context, p int, sid string) error {
+func (c *Completer) tidy(ctx, work context.Context, p int, sid string, left *rest) error {
 	for began := time.Now(); c.completing.Load() > 0 && time.Since(began) < maxLull && ctx.Err() == nil; {
 		sleep(ctx, lullLook)
 	}
@@ -167,13 +167,18 @@ func (c *Completer) tidy(ctx, work context.Context, p int, sid string) error {
 		return err
 	}
 	defer c.tidying.Release(1)
-	return c.try(work, p, sid, true)
+	if left != nil && c.shrink(work, p, sid, left) == nil {
+		return nil
+	}
+	// Nothing is known of it, or somebody else was at it.
+	_, err := c.try(work, p, sid, true)
+	return err
 }
 
 // try takes a session as far as it goes, logs what came of it and counts it; with
 // shrink also what comes after the world has been told. The session is at work here:
 // the caller has called begin.
-func (c *Completer) try(ctx context.Context, p int, sid string, shrink bool) error {
+func (c *Completer) try(ctx context.Context, p int, sid string, shrink bool) (*rest, error) {
 	start := time.Now()
 	if !shrink {
 		c.completing.Add(1)
@@ -181,13 +186,13 @@ func (c *Completer) try(ctx context.Context, p int, sid string, shrink bool) err
 	}
 	c.metrics.working.Add(ctx, 1)
 	defer c.metrics.working.Add(ctx, -1)
-	result, err := c.advance(ctx, p, sid, shrink)
+	result, left, err := c.advanceTo(ctx, p, sid, shrink)
 	switch {
 	case errors.Is(err, uploadlog.ErrNotFound):
-		return nil // gone by its time to live, long finished
+		return nil, nil // gone by its time to live, long finished
 	case errors.Is(err, uploadlog.ErrNewer):
 		c.log.Warn("session left to a newer completer", "session", sid, "err", err)
-		return nil
+		return nil, nil
 	case isAlarm(err):
 		result = resultAlarm
 		c.log.Error("session cannot be completed and needs a person", "session", sid, "partition", p, "err", err)
@@ -202,7 +207,7 @@ func (c *Completer) try(ctx context.Context, p int, sid string, shrink bool) err
 	if !shrink || err != nil { // a session is counted once
 		c.metrics.tried(ctx, result, time.Since(start))
 	}
-	return err
+	return left, err
 }
 
 // sleep waits for d or until ctx is done.

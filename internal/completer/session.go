@@ -36,24 +36,37 @@ const ttlBeyondKeep = 24 * time.Hour
 // stored only if nobody else's came first; then it starts over from what is there.
 // Without shrink it stops when the world has been told.
 func (c *Completer) advance(ctx context.Context, p int, sid string, shrink bool) (result string, err error) {
+	result, _, err = c.advanceTo(ctx, p, sid, shrink)
+	return result, err
+}
+
+// A rest is a log that is to be shrunk, as far as its records are known.
+type rest struct {
+	last  uploadlog.Entry // the newest, notified
+	older []uint64        // all others
+}
+
+// advanceTo is advance, and says what is left to be shrunk: nil if nothing is, or if
+// that is to be found out.
+func (c *Completer) advanceTo(ctx context.Context, p int, sid string, shrink bool) (result string, left *rest, err error) {
 	for range 5 {
 		log, err := uploadlog.ReadLog(ctx, c.conn, p, sid)
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
 		tracing, done := c.span(ctx, log)
-		result, err := c.steps(tracing, log, shrink)
+		result, left, err := c.steps(tracing, log, shrink)
 		done(result, err)
 		if err == nil {
-			return result, nil
+			return result, left, nil
 		}
 		if errors.Is(err, uploadlog.ErrMoved) || c.moved(ctx, log) {
 			// Another replica is at it, or has shrunk the log while we read it.
 			continue
 		}
-		return "", err
+		return "", nil, err
 	}
-	return "", fmt.Errorf("complete session %s: its log moves on under us", sid)
+	return "", nil, fmt.Errorf("complete session %s: its log moves on under us", sid)
 }
 
 // moved says whether a log has a newer record than when it was read.
@@ -63,38 +76,43 @@ func (c *Completer) moved(ctx context.Context, log uploadlog.Log) bool {
 }
 
 // steps goes from the newest record of log to the end.
-func (c *Completer) steps(ctx context.Context, log uploadlog.Log, shrink bool) (result string, err error) {
+func (c *Completer) steps(ctx context.Context, log uploadlog.Log, shrink bool) (result string, left *rest, err error) {
 	last := log.Last()
+	var seqs []uint64
+	for _, e := range log.Records {
+		seqs = append(seqs, e.Seq)
+	}
 	if last.Kind == bus.KindEnded {
 		if last, err = c.finish(ctx, log); err != nil {
-			return "", err
+			return "", nil, err
 		}
+		seqs = append(seqs, last.Seq)
 	}
 	if last.Kind == bus.KindCompleted {
 		if last, err = c.announce(ctx, log.Partition, log.SID, last); err != nil {
-			return "", err
+			return "", nil, err
 		}
+		seqs = append(seqs, last.Seq)
 	}
-	if last.Kind == bus.KindNotified && !shrink {
-		return resultDone, nil
-	}
-	if last.Kind == bus.KindNotified && !last.Expires {
-		if err = c.shrink(ctx, log.Partition, log.SID, last); err != nil {
-			return "", err
-		}
-	}
-	if last.Kind == bus.KindLost {
-		return resultLost, nil
-	}
-	if last.Kind == bus.KindNotified && last.Expires && last.Seq == log.Last().Seq {
+	left = &rest{last: last, older: seqs[:len(seqs)-1]}
+	switch {
+	case last.Kind == bus.KindLost:
+		return resultLost, nil, nil
+	case last.Kind != bus.KindNotified: // it has not ended
+		return resultDone, nil, nil
+	case !last.Expires && !shrink:
+		return resultDone, left, nil
+	case !last.Expires:
+		return resultDone, nil, c.shrink(ctx, log.Partition, log.SID, left)
+	case shrink:
 		// Found so: a crash may have come between the two notified records.
-		for _, e := range log.Records[:len(log.Records)-1] {
-			if err := c.forget(ctx, e.Seq); err != nil {
-				return "", err
+		for _, seq := range left.older {
+			if err := c.forget(ctx, seq); err != nil {
+				return "", nil, err
 			}
 		}
 	}
-	return resultDone, nil // also for a session that has not ended
+	return resultDone, nil, nil
 }
 
 // finish makes the recording and its manifest, and records *completed*; or
@@ -180,9 +198,10 @@ func (c *Completer) announce(ctx context.Context, p int, sid string, last upload
 // All older records and checkpoints must be deleted before anything of the log has a
 // time to live: one left behind would be the newest when the last one goes, and a
 // slicer would take the session for open. So *notified* is written twice.
-func (c *Completer) shrink(ctx context.Context, p int, sid string, last uploadlog.Entry) error {
+func (c *Completer) shrink(ctx context.Context, p int, sid string, left *rest) error {
+	last := left.last
 	err := c.write("shrink", func() error {
-		_, err := uploadlog.Shrink(ctx, c.conn, p, sid, last.Seq)
+		_, err := uploadlog.ShrinkKnown(ctx, c.conn, p, sid, last.Seq, left.older)
 		return err
 	})
 	if err != nil {

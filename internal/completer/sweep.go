@@ -45,9 +45,9 @@ func (c *Completer) sweep(ctx, work context.Context) {
 			}
 			defer c.end(h.SID)
 			// Errors are logged and counted there; the next sweep tries again.
-			if c.try(work, h.Partition, h.SID, false) == nil {
+			if left, err := c.try(work, h.Partition, h.SID, false); err == nil {
 				release()
-				_ = c.tidy(ctx, work, h.Partition, h.SID)
+				_ = c.tidy(ctx, work, h.Partition, h.SID, left)
 			}
 		})
 	}

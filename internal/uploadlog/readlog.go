@@ -313,12 +313,25 @@ func Shrink(ctx context.Context, conn *bus.Conn, p int, sid string, keep uint64)
 	if err != nil {
 		return 0, fmt.Errorf("shrink the log of session %s: %w", sid, err)
 	}
-	for i, seq := range old {
+	return deleteAll(ctx, conn, sid, old)
+}
+
+// ShrinkKnown is Shrink for a caller that has read the log: older are all its records
+// but the newest, which is at keep. It makes no consumer unless there are checkpoints.
+func ShrinkKnown(ctx context.Context, conn *bus.Conn, p int, sid string, keep uint64, older []uint64) (deleted int, err error) {
+	if _, err := getLast(ctx, conn, bus.CheckpointSubject(p, sid)); !errors.Is(err, ErrNotFound) {
+		return Shrink(ctx, conn, p, sid, keep)
+	}
+	return deleteAll(ctx, conn, sid, older)
+}
+
+func deleteAll(ctx context.Context, conn *bus.Conn, sid string, seqs []uint64) (deleted int, err error) {
+	for i, seq := range seqs {
 		if err := Delete(ctx, conn, seq); err != nil {
 			return i, fmt.Errorf("shrink the log of session %s: %w", sid, err)
 		}
 	}
-	return len(old), nil
+	return len(seqs), nil
 }
 
 // Delete deletes one record by its sequence. That it is gone already is no error.

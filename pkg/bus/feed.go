@@ -99,7 +99,7 @@ func (f *feed) openAndLast(ctx context.Context) (last uint64, err error) {
 	go func() { opened <- f.open(opening) }()
 	if _, last, _, err = f.c.last(ctx, f.stream, f.filter); err != nil {
 		cancel()
-		<-opened
+		<-opened //nolint:errcheck // nobody reads from it
 		return 0, err
 	}
 	err = <-opened

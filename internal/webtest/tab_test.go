@@ -25,10 +25,9 @@ type tab struct {
 	t   *testing.T
 	ctx context.Context
 
-	mu        sync.Mutex
-	bad       []string
-	asked     []string // of its server, paths with queries
-	forgiving bool
+	mu    sync.Mutex
+	bad   []string
+	asked []string // of its server, paths with queries
 }
 
 // newTab opens a tab of a size.
@@ -56,16 +55,8 @@ func newTab(t *testing.T, width, height int64) *tab {
 	return tb
 }
 
-// forgive says that what the test does makes the page's requests fail.
-func (tb *tab) forgive() {
-	tb.mu.Lock()
-	defer tb.mu.Unlock()
-	tb.forgiving = true
-}
-
 func (tb *tab) heard(ev any) {
 	var bad string
-	failure := false
 	switch ev := ev.(type) {
 	case *network.EventRequestWillBeSent:
 		u := ev.Request.URL
@@ -79,12 +70,12 @@ func (tb *tab) heard(ev any) {
 		bad = "an exception: " + fmt.Sprint(jsonText(ev.ExceptionDetails))
 	case *log.EventEntryAdded:
 		if ev.Entry.Level == log.EntryLevelError {
-			bad, failure = "the browser says: "+ev.Entry.Text+" "+jsonText(ev.Entry.URL), ev.Entry.Source == log.EntrySourceNetwork
+			bad = "the browser says: " + ev.Entry.Text + " " + jsonText(ev.Entry.URL)
 		}
 	}
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
-	if bad != "" && !(failure && tb.forgiving) {
+	if bad != "" {
 		tb.bad = append(tb.bad, bad)
 	}
 }

@@ -27,10 +27,11 @@ export class Details {
       terminal && link('asciicast v2', '/export?format=cast2'),
       terminal && link('Text', '/export?format=text'),
       link('Events (JSON lines)', '/export?format=json'),
+      link('Film', '/export?format=mp4'),
+      link('Animation (GIF)', '/export?format=gif'),
       this.picture && this.still(s.session, this.picture),
     ];
-    const film = h('p', { class: 'hint' }, 'A film: ', h('code', {}, `tapedeck export ${s.session} --format mp4`));
-    return section('Download', h('ul', { class: 'downloads' }, ...items), film);
+    return section('Download', h('ul', { class: 'downloads' }, ...items));
   }
 
   private still(sid: string, picture: () => Promise<Blob>): HTMLElement {

@@ -20,6 +20,7 @@ need rsync rsync
 need git git
 need python3 python3
 need script bsdutils
+need file file
 need ffmpeg ffmpeg
 need chromium chromium
 need node nodejs

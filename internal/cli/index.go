@@ -49,7 +49,7 @@ func (c *indexCommand) Run(ctx context.Context, s Streams, log *slog.Logger) err
 		return errors.Join(errs...)
 	}
 	var errs []error
-	for obj, err := range in.store.List(ctx, in.store.Key(""), "") {
+	for obj, err := range in.store.ListFolder(ctx, in.store.Key(""), "") {
 		if err != nil {
 			return err
 		}

@@ -34,9 +34,9 @@ type Worker struct {
 // An IndexStore is a WriteStore that can be searched for recordings.
 type IndexStore interface {
 	WriteStore
-	// List yields the objects whose key begins with prefix and sorts after after,
-	// ordered by key. After an error it yields nothing more.
-	List(ctx context.Context, prefix, after string) iter.Seq2[s3store.Object, error]
+	// ListFolder yields the objects whose key begins with prefix, has no slash after
+	// it and sorts after after, ordered by key. After an error it yields nothing more.
+	ListFolder(ctx context.Context, prefix, after string) iter.Seq2[s3store.Object, error]
 }
 
 // NewWorker makes a Worker on the sessions of an installation. The store is the
@@ -175,7 +175,7 @@ func (w *Worker) catchUp(ctx context.Context) error {
 func (w *Worker) Missing(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		has := "" // an index sorts before the manifest and the recording of its session
-		for obj, err := range w.store.List(ctx, w.store.Key(""), "") {
+		for obj, err := range w.store.ListFolder(ctx, w.store.Key(""), "") {
 			if err != nil {
 				yield("", fmt.Errorf("list recordings: %w", err))
 				return

@@ -65,7 +65,7 @@ type detail struct {
 }
 
 func (s *Server) one(w http.ResponseWriter, r *http.Request, v *view) {
-	d := detail{Session: v.Session, Metadata: v.Session.Metadata}
+	d := detail{Session: v.Session, Metadata: v.Metadata}
 	if v.State == "finished" {
 		rec, done, err := s.read(r.Context(), v)
 		if err != nil {

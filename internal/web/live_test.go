@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -200,7 +201,7 @@ func TestAViewerThatStopsReadingIsDroppedAndNobodyElse(t *testing.T) {
 	// What was in buffers comes, and then the end of the connection.
 	must(t, stuck.SetReadDeadline(time.Now().Add(30*time.Second)))
 	n, err := io.Copy(io.Discard, stuck)
-	if ne, ok := err.(net.Error); ok && ne.Timeout() {
+	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
 		t.Errorf("the viewer that did not read is still connected after %d bytes", n)
 	}
 	if n > 14<<20 {

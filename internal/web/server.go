@@ -141,7 +141,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := h.Shutdown(ending); err != nil {
 		_ = h.Close() // it is being given up: whoever watches sees the connection go
 	}
-	<-served
+	_ = <-served // it is http.ErrServerClosed
 	s.tapes.done.Wait()
 	s.making.done.Wait()
 	return nil

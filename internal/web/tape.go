@@ -220,11 +220,11 @@ type framer struct {
 func (f *framer) frame(rec slicefmt.Record) ([]byte, error) {
 	var err error
 	event := "event"
-	switch {
-	case rec.Case == casePrint || rec.Case == caseResize:
+	switch rec.Case {
+	case casePrint, caseResize:
 		event = "output"
 		f.buf, err = f.liner.line(f.buf[:0], rec)
-	case rec.Case == caseDesktop:
+	case caseDesktop:
 		event = "desktop"
 		var raw []byte
 		if raw, err = desktopRecord(nil, f.liner.clock.at(rec.Time()), rec); err == nil {

@@ -15,7 +15,7 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
-// ErrNotFound: the index has no such session.
+// ErrNotFound means that the index has no such session.
 var ErrNotFound = errors.New("session is not in the index")
 
 const (

@@ -73,7 +73,7 @@ func (ix *Index) known(ctx context.Context) (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the index: %w", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	all := map[string]string{}
 	for rows.Next() {
 		var sid, seen string

@@ -12,7 +12,7 @@ import (
 	"github.com/tapedeck-io/tapedeck/internal/web/token"
 )
 
-// ErrCursor: what was given as a cursor is none.
+// ErrCursor means that what was given as a cursor is none.
 var ErrCursor = errors.New("not a cursor")
 
 // maxWords bounds a search.
@@ -77,7 +77,7 @@ func (ix *Index) query(ctx context.Context, query string, args []any) ([]Session
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	found := []Session{}
 	for rows.Next() {
 		s, err := scan(rows)

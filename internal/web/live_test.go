@@ -118,7 +118,7 @@ func TestALiveDesktopIsSent(t *testing.T) {
 func TestAViewerCatchesUpWithALongSession(t *testing.T) {
 	s := newSite(t)
 	l := s.live("long", "joe", "db-1")
-	const events, size = 400, 40_000 // 16 MB
+	const events, size = 300, 40_000 // 12 MB, more than the tape holds
 	for i := range events {
 		_, err := fmt.Fprintf(l, "<%d>%s", i, noise(size, uint64(i)))
 		must(t, err)
@@ -249,7 +249,10 @@ func TestAThousandViewersDoNotSlowWhoRecords(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a thousand connections")
 	}
-	const viewers, keys = 1000, 100
+	viewers, keys := 1000, 100
+	if raceOn {
+		viewers, keys = 50, 20
+	}
 	s := newSite(t, func(c *web.Config) { c.Stall = 5 * time.Second })
 	l := s.live("run", "joe", "db-1")
 	alone := pump(t, l, keys)
@@ -286,12 +289,12 @@ func TestAThousandViewersDoNotSlowWhoRecords(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	must(t, l.End(t.Context()))
 	wg.Wait()
-	if got.Load() != viewers {
+	if got.Load() != int64(viewers) {
 		t.Errorf("%d of %d viewers saw the end", got.Load(), viewers)
 	}
 	t.Logf("an acknowledgement took %v alone and %v with %d viewers; heap in use %d MiB before and %d MiB after", alone, watched, viewers,
 		before.HeapInuse>>20, after.HeapInuse>>20)
-	if watched > alone+50*time.Millisecond {
+	if !raceOn && watched > alone+50*time.Millisecond {
 		t.Errorf("an acknowledgement took %v with %d viewers, %v without", watched, viewers, alone)
 	}
 	if grown := int64(after.HeapInuse) - int64(before.HeapInuse); grown > 32<<20 {

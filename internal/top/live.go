@@ -2,6 +2,7 @@ package top
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -99,7 +100,7 @@ func keys(ctx context.Context, in *os.File, stop func()) {
 	fds := []unix.PollFd{{Fd: int32(in.Fd()), Events: unix.POLLIN}}
 	for buf := make([]byte, 16); ctx.Err() == nil; {
 		n, err := unix.Poll(fds, 100)
-		if err == unix.EINTR || err == nil && n == 0 {
+		if errors.Is(err, unix.EINTR) || err == nil && n == 0 {
 			continue
 		}
 		if err != nil {

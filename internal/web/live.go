@@ -141,6 +141,12 @@ func (lv *liveView) follow(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		b := t.read(pos)
+		if b.behind && b.old {
+			if pos, err = lv.aboard(ctx, t); err != nil {
+				return err
+			}
+			continue
+		}
 		if b.behind {
 			return &dropError{"You did not keep up with the session. Reconnect to go on."}
 		}

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -198,11 +199,19 @@ func TestAViewerThatStopsReadingIsDroppedAndNobodyElse(t *testing.T) {
 	if last := all[len(all)-1]; last.event != "end" {
 		t.Errorf("the good viewer's stream ended with %v", last)
 	}
-	// What was in buffers comes, and then the end of the connection.
+	// What was in buffers comes, and then the reason, or the end of the connection if
+	// not even that was taken in time.
 	must(t, stuck.SetReadDeadline(time.Now().Add(30*time.Second)))
-	n, err := io.Copy(io.Discard, stuck)
+	resp, err := http.ReadResponse(bufio.NewReader(stuck), nil)
+	must(t, err)
+	defer resp.Body.Close()
+	got, err := io.ReadAll(resp.Body)
+	n := len(got)
 	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
 		t.Errorf("the viewer that did not read is still connected after %d bytes", n)
+	}
+	if err == nil && !strings.Contains(string(got), "event: dropped\n") {
+		t.Errorf("the viewer that did not read got a whole answer of %d bytes", n)
 	}
 	if n > 14<<20 {
 		t.Errorf("the viewer that did not read got %d bytes", n)

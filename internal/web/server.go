@@ -141,7 +141,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := h.Shutdown(ending); err != nil {
 		_ = h.Close() // it is being given up: whoever watches sees the connection go
 	}
-	_ = <-served // it is http.ErrServerClosed
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		s.log.Warn("serving did not end well", "err", err)
+	}
 	s.tapes.done.Wait()
 	s.making.done.Wait()
 	return nil

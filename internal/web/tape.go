@@ -35,6 +35,7 @@ type tape struct {
 	lost    int64 // index of the newest frame that has gone; -1 if none has
 	bytes   int
 	more    chan struct{} // closed when there is more, and replaced
+	old     bool          // it is still reading what was there before it began
 	over    bool
 	err     error // why it is over, nil if the session is
 	viewers int
@@ -45,10 +46,12 @@ func newTape(stop context.CancelFunc) *tape {
 	return &tape{lost: -1, more: make(chan struct{}), stop: stop}
 }
 
-// add appends a frame, and lets go of the oldest if there are too many bytes.
-func (t *tape) add(f frame) {
+// add appends a frame, and lets go of the oldest if there are too many bytes. old
+// says that the event was there before the tape began.
+func (t *tape) add(f frame, old bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.old = old
 	t.frames = append(t.frames, f)
 	t.bytes += len(f.data)
 	gone := 0
@@ -88,6 +91,7 @@ type batch struct {
 	frames []frame
 	next   int64         // where to look next
 	behind bool          // what the viewer wants has gone
+	old    bool          // and it is not the viewer that is slow: what was there before came in a rush
 	more   chan struct{} // closed when there is more
 	over   bool          // nothing will come after the frames
 	err    error
@@ -100,7 +104,7 @@ func (t *tape) read(pos int64) batch {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if pos < t.first {
-		return batch{behind: true}
+		return batch{behind: true, old: t.old}
 	}
 	n := min(int(pos-t.first), len(t.frames))
 	frames := t.frames[n:min(len(t.frames), n+batchFrames)]
@@ -193,6 +197,7 @@ func (ts *tapes) copy(ctx context.Context, sid string, t *tape, zero time.Time, 
 		return err
 	}
 	defer func() { _ = rec.Close() }()
+	began := time.Now()
 	f := framer{liner: liner{clock: clock{zero: zero}}, desktop: desktop}
 	for r, err := range rec.Records(ctx, recording.Range{}) {
 		if err != nil {
@@ -203,7 +208,7 @@ func (ts *tapes) copy(ctx context.Context, sid string, t *tape, zero time.Time, 
 			return err
 		}
 		if data != nil {
-			t.add(frame{r.Index, data})
+			t.add(frame{r.Index, data}, r.Time().Before(began))
 		}
 	}
 	return ctx.Err()

@@ -16,6 +16,7 @@ type serveCommand struct {
 	Tokens  string `type:"path" default:"${dir}/web/tokens.json" env:"TAPEDECK_WEB_TOKENS" placeholder:"FILE" help:"File with the tokens, as tapedeck token makes it."`
 	Index   string `type:"path" default:"${dir}/web/serve.db" env:"TAPEDECK_WEB_INDEX" placeholder:"FILE" help:"File that the list of sessions is kept in. It is derived: made if it is not there, and safe to remove."`
 	Rebuild bool   `help:"Make the list of sessions anew from the manifests and logs, and end. A server may go on meanwhile."`
+	NoIndexing bool `env:"TAPEDECK_WEB_NO_INDEXING" help:"Do not make the seek indexes of recordings as they are finished. One of several servers is enough for that, and those that are missing are made when somebody looks."`
 	target
 }
 
@@ -52,7 +53,11 @@ func (c *serveCommand) Run(ctx context.Context, s Streams, log *slog.Logger) err
 	}
 	deps := web.Deps{Library: in.library(), Index: index, Tokens: tokens, Log: log}
 	if in.store != nil {
-		deps.Indexer = seekindex.NewWorker(deps.Library, in.store, log)
+		indexer := seekindex.NewWorker(deps.Library, in.store, log)
+		deps.Indexer = indexer
+		if in.conn != nil && !c.NoIndexing {
+			defer runBeside(ctx, indexer.Run)()
+		}
 	}
 	server, err := web.New(c.Config, deps)
 	if err != nil {
@@ -64,6 +69,21 @@ func (c *serveCommand) Run(ctx context.Context, s Streams, log *slog.Logger) err
 	}
 	fmt.Fprintf(s.Out, "serving %s\n", url)
 	return server.Run(ctx)
+}
+
+// runBeside runs a service until the function that it returns is called, which
+// waits for it.
+func runBeside(ctx context.Context, run func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = run(ctx) // nil: it was told to stop
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }
 
 func (c *serveCommand) rebuild(ctx context.Context, s Streams, in *installation, index *sessions.Index, log *slog.Logger) error {

@@ -2,6 +2,7 @@ package compose
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 	"github.com/tapedeck-io/tapedeck/internal/embed/embedtest"
 	"github.com/tapedeck-io/tapedeck/internal/lookaudit"
 	"github.com/tapedeck-io/tapedeck/internal/recording"
+	"github.com/tapedeck-io/tapedeck/internal/seekindex"
 	"github.com/tapedeck-io/tapedeck/internal/slicer"
 	access "github.com/tapedeck-io/tapedeck/pkg/accesslog"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
@@ -211,6 +213,7 @@ func TestEachRoleCanDoAllThatItMustAndIsDeniedNothing(t *testing.T) {
 	s.accesslog(t, web.URL+"/hook")
 	first := s.slicer(t, "first")
 	stopCompleter := s.completer(t)
+	s.indexer(t)
 
 	viewer := s.as(t, "viewer")
 	lib := &recording.Library{Store: s.store, Conn: viewer, Layout: s.layout}
@@ -237,6 +240,7 @@ func TestEachRoleCanDoAllThatItMustAndIsDeniedNothing(t *testing.T) {
 		t.Error("the viewer saw nothing")
 	}
 	s.finished(t, lib, live)
+	s.indexed(t, live)
 
 	// A second slicer takes over what the first lets go.
 	s.slicer(t, "second")
@@ -271,6 +275,35 @@ func TestEachRoleCanDoAllThatItMustAndIsDeniedNothing(t *testing.T) {
 	s.awaitAccess(t)
 	if said := s.denied.take(); len(said) > 0 {
 		t.Errorf("denied to those who must:\n%s", strings.Join(said, "\n"))
+	}
+}
+
+// indexer makes seek indexes as the web server does, with its user.
+func (s *site) indexer(t *testing.T) {
+	t.Helper()
+	lib := &recording.Library{Store: s.store, Conn: s.as(t, "web"), Layout: s.layout}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- seekindex.NewWorker(lib, s.store, nil).Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// indexed waits for the index of a finished session.
+func (s *site) indexed(t *testing.T, sid string) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		_, err := seekindex.Open(t.Context(), s.store, sid)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, seekindex.ErrNotFound) || time.Now().After(deadline) {
+			t.Fatalf("index of %s: %v", sid, err)
+		}
 	}
 }
 

@@ -13,13 +13,14 @@ import (
 // smallDisk is the size of a disk that is to become full.
 const smallDisk = 64 << 20
 
-// mountSmall mounts a small file system of its own at dir. It takes root.
+// mountSmall mounts a small file system of its own at dir. It takes root, if only of
+// a namespace: see [BeRoot].
 func mountSmall(dir string) (unmount func() error, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", smallDisk)); err != nil {
-		return nil, fmt.Errorf("mount a tmpfs at %s: %w (run as root: a disk can be filled only if it is small)", dir, err)
+		return nil, fmt.Errorf("mount a tmpfs at %s: %w (root may, and who may make user namespaces; a disk can be filled only if it is small)", dir, err)
 	}
 	return func() error {
 		// Who had files there has just been killed.

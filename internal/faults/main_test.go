@@ -13,6 +13,7 @@ var programs Programs
 
 func TestMain(m *testing.M) {
 	Child()
+	BeRoot()
 	os.Exit(run(m))
 }
 

@@ -67,6 +67,7 @@ type sceneCommand struct {
 
 func main() {
 	faults.Child()
+	faults.BeRoot()
 	k := kong.Parse(&program{}, kong.Name("faultrun"), kong.Description("Breaks a whole installation and checks every recording that comes out of it."+
 		"\n\nExit status: 0 all recordings are good, 1 some are bad, or the run did not work."))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -73,7 +74,7 @@ func Connect(ctx context.Context, o Options, log *slog.Logger, extra ...nats.Opt
 	}
 	nc, err := dial(ctx, o, append(opts, extra...))
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS at %s: %w", o, err)
+		return nil, fmt.Errorf("connect to NATS at %s: %w%s", o, err, nextStep(err))
 	}
 	c.nc = nc
 	if c.js, err = jetstream.New(nc); err != nil {
@@ -81,6 +82,19 @@ func Connect(ctx context.Context, o Options, log *slog.Logger, extra ...nats.Opt
 		return nil, fmt.Errorf("connect to NATS at %s: %w", o, err)
 	}
 	return c, nil
+}
+
+// nextStep is what to do about not being connected, if that can be told.
+func nextStep(err error) string {
+	switch {
+	case errors.Is(err, nats.ErrAuthorization):
+		return "; check user and password, credentials file, nkey or token"
+	case errors.Is(err, nats.ErrAuthExpired):
+		return "; get new credentials"
+	case errors.Is(err, nats.ErrNoServers), errors.Is(err, syscall.ECONNREFUSED):
+		return "; is the server running there?"
+	}
+	return ""
 }
 
 // dial retries what time can mend: a server that is not there yet.

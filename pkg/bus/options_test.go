@@ -92,6 +92,9 @@ func TestConnectWithEachKindOfCredential(t *testing.T) {
 		if (err == nil) != tt.ok {
 			t.Errorf("%s: %v", tt.name, err)
 		}
+		if next := map[string]string{"wrong password": "check user and password", "nobody there": "is the server running"}[tt.name]; err != nil && !strings.Contains(err.Error(), next) {
+			t.Errorf("%s: %v; want %q in it", tt.name, err, next)
+		}
 		if err != nil && strings.Contains(err.Error(), "hunter") {
 			t.Errorf("%s: the error says the secret: %v", tt.name, err)
 		}

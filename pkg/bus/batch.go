@@ -101,6 +101,9 @@ func (l *lane) isOff() bool { return !l.off.IsZero() && time.Now().Before(l.off)
 // single counts a message among the singles until its claim is released.
 func (p *Publisher) single(l *lane, token uint64) {
 	c := p.pending[token]
+	if c.lane != nil {
+		return // it counts since a connection that was lost
+	}
 	c.lane = l
 	p.pending[token] = c
 	l.singles++

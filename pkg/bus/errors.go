@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 
 	"github.com/nats-io/nats.go"
@@ -22,7 +23,8 @@ func Away(err error) bool {
 	}
 	return errors.As(err, &net) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoServers) ||
 		errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrConnectionClosed) ||
-		errors.Is(err, nats.ErrDisconnected) || errors.Is(err, jetstream.ErrNoStreamResponse)
+		errors.Is(err, nats.ErrDisconnected) || errors.Is(err, jetstream.ErrNoStreamResponse) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) // what stands before a server that is away may take the connection, and end it
 }
 
 // Errors that callers can test for.

@@ -234,6 +234,9 @@ func (p *Publisher) claim(s *Stream, token uint64, n int) (_ uint64, ok bool) {
 		p.token++
 		token = p.token
 	}
+	if p.pending[token].bytes > 0 {
+		return token, true // a try that was put off before it went out still has them
+	}
 	if len(p.waiters) > 0 || !p.fits(n) {
 		p.pending[token] = claim{s: s}
 		p.waiters = append(p.waiters, waiter{token, n})

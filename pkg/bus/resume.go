@@ -78,7 +78,8 @@ type Standing struct {
 }
 
 // Standing says how far session sid of node has come, without a word to it.
-// [ErrNoSession] if nothing is known of it, or no longer.
+// [ErrNoSession] if nothing is known of it, or no longer; [ErrPermission] as well if
+// that is said by the subject alone, since the user may not read the upload log.
 func (p *Publisher) Standing(ctx context.Context, node, sid string) (st Standing, err error) {
 	if err := validNames(node, sid); err != nil {
 		return st, fmt.Errorf("look at session: %w", err)
@@ -110,7 +111,9 @@ func (p *Publisher) Standing(ctx context.Context, node, sid string) (st Standing
 		st.Next, st.Over = max(st.Next, state.Next), st.Over || state.Ended
 	case errors.Is(err, errNotFound) && !onBus:
 		return st, ErrNoSession
-	case errors.Is(err, errNotFound), errors.Is(err, ErrPermission) && onBus:
+	case errors.Is(err, ErrPermission) && !onBus:
+		return st, fmt.Errorf("%w; its upload log: %w", ErrNoSession, err)
+	case errors.Is(err, errNotFound), errors.Is(err, ErrPermission):
 	default:
 		return st, err
 	}

@@ -15,6 +15,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"github.com/tapedeck-io/tapedeck/internal/embed"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/events"
@@ -305,6 +307,46 @@ func TestASessionBeginsAndEndsWithoutTheBus(t *testing.T) {
 
 // Events go to the stream, to the file, and to the stream again, many times, and
 // the bus may be away for longer or shorter than patience.
+// The user that a producer has in production may not read upload logs.
+func TestASessionThatBeganWithoutTheBusIsSentWithAProducersRights(t *testing.T) {
+	s := newShaky(t)
+	s.down()
+	r := s.lazy(t, s.options(recorder.PolicySpool))
+	says := &saying{s: start(t, r, recorder.Spec{User: "joe", Width: 80, Height: 24})}
+	says.lines(t, 100)
+	end(t, says.s)
+	closeNow(r)
+	s.cfg.Tune = func(o *server.Options) {
+		o.NoAuthUser = "gateway"
+		o.Users = []*server.User{
+			{Username: "viewer", Password: "v"},
+			{Username: "gateway", Password: "g", Permissions: &server.Permissions{
+				Publish: &server.SubjectPermission{Allow: []string{
+					"tapedeck.events.*.gateway.*", "$JS.API.DIRECT.GET.*.tapedeck.events.*.gateway.*", "$JS.API.STREAM.INFO.*",
+				}},
+				Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>", "tapedeck.status.gateway.*"}},
+			}},
+		}
+	}
+	s.up(t)
+	r = s.lazy(t, s.options(recorder.PolicySpool))
+	sent := 0
+	if err := r.SendSpool(t.Context(), func(got recorder.Sent) {
+		sent++
+		if got.Err != nil {
+			t.Errorf("session %s: %v", got.Info.Header.SID, got.Err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if sent != 1 || held(t, s.dir) != 0 {
+		t.Errorf("%d sent, %d left", sent, held(t, s.dir))
+	}
+	closeNow(r)
+	viewer := siteAt(t, strings.Replace(s.url, "://", "://viewer:v@", 1))
+	viewer.mustHave(t, says.s.ID(), says.text.String())
+}
+
 func TestABusThatComesAndGoesLosesAndDoublesNothing(t *testing.T) {
 	s := newShaky(t)
 	session := start(t, s.recorder(t, s.options(recorder.PolicySpool)), recorder.Spec{User: "joe", Width: 80, Height: 24})

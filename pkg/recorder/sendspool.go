@@ -24,7 +24,7 @@ func (s *spooled) send(file *spool.File) {
 	if err == nil {
 		return
 	}
-	if ctx.Err() == nil && !errors.Is(err, bus.ErrClosed) {
+	if ctx.Err() == nil && !errors.Is(err, bus.ErrClosed) && !s.ended.Load() {
 		s.fail(err)
 	}
 	_ = file.Close() // what was accepted is synced
@@ -36,7 +36,7 @@ func (s *spooled) send(file *spool.File) {
 func (s *spooled) sendFile(ctx context.Context, file *spool.File) error {
 	replay := newSession(s.r, Spec{ID: s.session.id}, nil)
 	s.replay.Store(replay)
-	defer s.replay.Store(nil)
+	defer s.replay.CompareAndSwap(replay, nil)
 	out, err := s.stream(ctx)
 	if err != nil {
 		return err
@@ -110,12 +110,28 @@ func (s *Session) resetTo(note string) error {
 // events go to the stream again, and the file is removed when it is acknowledged.
 func (s *spooled) caughtUp(ctx context.Context, out *bus.Stream, last int64, replay *Session) (sent bool, err error) {
 	s.mu.Lock()
+	if s.file == nil { // the end was acknowledged just now
+		s.mu.Unlock()
+		return true, nil
+	}
 	info := s.file.Info()
 	if info.Next > last && info.Events > 0 {
 		s.mu.Unlock()
 		return false, nil // more has come
 	}
 	over := s.over
+	if !over && !info.Ended && !s.back {
+		// The stream has all of it in memory, as it may have had all along: that
+		// says nothing of the bus. Until it does, what comes goes to the file.
+		s.mu.Unlock()
+		if err := out.Flush(ctx); err != nil {
+			return false, err
+		}
+		s.mu.Lock()
+		s.back = true
+		s.mu.Unlock()
+		return false, nil
+	}
 	if !over && !info.Ended {
 		s.direct = true
 		s.replay.Store(nil)
@@ -240,6 +256,11 @@ func refuse(file *spool.File, err error) {
 	}
 }
 
+// surelyKept is for how long the bus has a session's messages, whatever became of
+// it: well below the keep time of slicers. A younger session of which it has none is
+// one that it never had.
+const surelyKept = 48 * time.Hour
+
 var errRefused = errors.New("the bus has refused it for good")
 
 func (r *Recorder) sendOpened(ctx context.Context, file *spool.File, info spool.Info) error {
@@ -254,6 +275,8 @@ func (r *Recorder) sendOpened(ctx context.Context, file *spool.File, info spool.
 		return nil // a crash came between the last acknowledgement and here
 	case err == nil && standing.Next >= info.Next && !info.Ended:
 		return nil
+	case errors.Is(err, bus.ErrPermission) && (h.First > 0 || time.Since(h.Created) > surelyKept):
+		return err // what has been recorded of it only the upload log knows
 	case errors.Is(err, bus.ErrNoSession) && h.First > 0:
 		return fmt.Errorf("the bus knows nothing of session %s, which had %d events: %w", h.SID, h.First, bus.ErrEnded)
 	case err != nil && !errors.Is(err, bus.ErrNoSession):

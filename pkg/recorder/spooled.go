@@ -40,6 +40,7 @@ type spooled struct {
 	asked   bool        // the stream was told to end the session
 	over    bool        // nothing more comes in
 	lost    bool        // the stream has failed; its file stays for a person
+	back    bool        // the bus has acknowledged something since events went to the file
 	changed chan struct{}
 
 	out    atomic.Pointer[bus.Stream]
@@ -149,7 +150,7 @@ func (s *spooled) toFile() error {
 }
 
 func (s *spooled) goFile() {
-	s.direct = false
+	s.direct, s.back = false, false
 	s.change()
 	s.r.log.Info("the session's events go to the spool", "session", s.session.id)
 }

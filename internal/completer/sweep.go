@@ -12,6 +12,10 @@ import (
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
 )
 
+// sweepInHand is how many sessions a sweep has in hand at most, those that wait for
+// their logs to be shrunk included: after a long absence there may be very many.
+const sweepInHand = 256
+
 // sweep looks through all logs and works on each session that has ended and has not
 // come to its last record, as long as the consumer should have brought it by now.
 func (c *Completer) sweep(ctx, work context.Context) {
@@ -33,11 +37,18 @@ func (c *Completer) sweep(ctx, work context.Context) {
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	inHand := make(chan struct{}, sweepInHand)
 	for _, h := range due {
+		select {
+		case inHand <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
 		if c.slots.Acquire(ctx, 1) != nil {
 			return
 		}
 		wg.Go(func() {
+			defer func() { <-inHand }()
 			release := sync.OnceFunc(func() { c.slots.Release(1) })
 			defer release()
 			if !c.begin(h.SID) {

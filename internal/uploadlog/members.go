@@ -197,15 +197,15 @@ func (m *Members) announce(ctx context.Context, kv jetstream.KeyValue) error {
 			return fmt.Errorf("read the key of member %s: %w", m.id, err)
 		case string(now.Value()) == m.nonce:
 			m.revision = now.Revision()
-		case theirs != 0 && now.Revision() != theirs && moved > 0:
+		case theirs != 0 && now.Revision() > theirs && moved > 0:
 			return fmt.Errorf("%w: another process announces itself as %q; give each slicer a --member of its own", ErrNameTaken, m.id)
 		default:
 			// One that was killed a moment ago leaves a key that is refreshed no
 			// more, and soon expires. Once could be a replica that caught up.
-			if theirs != 0 && now.Revision() != theirs {
+			if theirs != 0 && now.Revision() > theirs {
 				moved++
 			}
-			theirs = now.Revision()
+			theirs = max(theirs, now.Revision())
 		}
 		select {
 		case <-time.After(memberRefresh / 2):

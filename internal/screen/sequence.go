@@ -193,7 +193,7 @@ func (t *Terminal) repeat(n int) {
 	if t.last == 0 {
 		return
 	}
-	for range min(n, t.cols*t.rows) {
+	for range min(n, t.cols-t.cur.x) { // to the end of the line, as in tmux
 		t.print(t.last)
 	}
 }

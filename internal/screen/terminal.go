@@ -42,12 +42,14 @@ func NewTerminal(cols, rows int) *Terminal {
 	t := &Terminal{parser: ansi.NewParser()}
 	t.parser.SetDataSize(64) // strings are not looked at
 	t.parser.SetHandler(ansi.Handler{Print: t.print, Execute: t.control, HandleCsi: t.sequence, HandleEsc: t.escape})
-	t.cols, t.rows = clampSize(cols, rows)
+	t.cols, t.rows = ClampSize(cols, rows)
 	t.reset()
 	return t
 }
 
-func clampSize(cols, rows int) (int, int) {
+// ClampSize is the size that a [Terminal] takes when it is told one: at least a cell,
+// at most [MaxCols] by [MaxRows].
+func ClampSize(cols, rows int) (int, int) {
 	return min(max(cols, 1), MaxCols), min(max(rows, 1), MaxRows)
 }
 
@@ -86,7 +88,7 @@ func (t *Terminal) Settled() bool {
 // and not laid out anew; when they become too many, those below the cursor go
 // first and then those at the top.
 func (t *Terminal) Resize(cols, rows int) {
-	cols, rows = clampSize(cols, rows)
+	cols, rows = ClampSize(cols, rows)
 	if cols == t.cols && rows == t.rows {
 		return
 	}

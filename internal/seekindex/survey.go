@@ -12,6 +12,7 @@ import (
 
 	"github.com/tapedeck-io/tapedeck/internal/cast"
 	"github.com/tapedeck-io/tapedeck/internal/recording"
+	"github.com/tapedeck-io/tapedeck/internal/screen"
 	"github.com/tapedeck-io/tapedeck/pkg/events"
 	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
 	"github.com/tapedeck-io/tapedeck/pkg/tdp"
@@ -127,7 +128,7 @@ func (s *survey) start(one *events.OneOf) {
 
 func (s *survey) sizeText(text string) {
 	if cols, rows, err := cast.ParseSize(text, ':'); err == nil {
-		s.resized(cols, rows)
+		s.resized(screen.ClampSize(cols, rows))
 	}
 }
 

@@ -68,6 +68,9 @@ func (rd *reading) each(ctx context.Context, f func(slicefmt.Record) error) (dam
 		if err != nil && damaged(err) {
 			return err, nil
 		}
+		if err == nil && rd.span.toMS > 0 && rd.clock.at(rec.Time()) >= rd.span.toMS {
+			return nil, nil
+		}
 		if err == nil {
 			err = f(rec)
 		}

@@ -33,17 +33,18 @@ func (s *Server) film(w http.ResponseWriter, r *http.Request, v *view, format st
 		s.fail(w, p.err)
 		return
 	}
-	rd := s.open(w, r, v, format)
-	if rd == nil {
-		return
-	}
-	defer rd.done()
+	// Whoever waits for another's film holds up no reader meanwhile.
 	select {
 	case s.films <- struct{}{}:
 		defer func() { <-s.films }()
 	case <-r.Context().Done():
 		return
 	}
+	rd := s.open(w, r, v, format)
+	if rd == nil {
+		return
+	}
+	defer rd.done()
 	err := s.makeFilm(w, r, v, rd, format, at)
 	if errors.Is(err, video.ErrNothing) {
 		err = &problem{http.StatusNotFound, "no_picture", "Nothing was on the screen up to then."}

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/tapedeck-io/tapedeck/internal/cast"
+	"github.com/tapedeck-io/tapedeck/internal/screen"
 	"github.com/tapedeck-io/tapedeck/pkg/events"
 	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
 )
@@ -60,6 +61,7 @@ func (l *liner) line(dst []byte, rec slicefmt.Record) ([]byte, error) {
 		if err != nil {
 			return dst, nil //nolint:nilerr // a resize without a size shows nothing
 		}
+		w, h = screen.ClampSize(w, h) // as keyframes have it; a browser's terminal dies of a size from the wire
 		return array(dst, t, rec.Index, "r", []byte(cast.FormatSize(w, h, 'x'))), nil
 	case caseDesktop:
 		return dst, nil

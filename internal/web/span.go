@@ -35,7 +35,8 @@ func spanOf(q url.Values) (span, error) {
 // empty says that no event can be in it.
 func (sp span) empty() bool { return sp.toIndex == 0 || sp.toMS == 0 }
 
-// records is the range of a recording that begins at start.
+// records is the range of a recording that begins at start. Where it ends in time,
+// who reads must see: a clock that was set back makes later events look earlier.
 func (sp span) records(start time.Time) recording.Range {
 	g := recording.Range{FromIndex: sp.fromIndex}
 	if sp.toIndex > 0 {
@@ -43,9 +44,6 @@ func (sp span) records(start time.Time) recording.Range {
 	}
 	if sp.fromMS > 0 {
 		g.FromTime = start.Add(time.Duration(sp.fromMS) * time.Millisecond)
-	}
-	if sp.toMS > 0 {
-		g.ToTime = start.Add(time.Duration(sp.toMS)*time.Millisecond - 1)
 	}
 	return g
 }

@@ -23,6 +23,9 @@ import { tabs } from './tabs';
 import { TerminalSurface, terminalSource, type Output } from './terminal';
 import type { Surface } from './types';
 
+/** Buckets of the activity map, as many as the server makes at most. */
+const maxBuckets = 1000;
+
 type AnyPlayhead = Playhead<Output> | Playhead<DesktopItem>;
 
 export class PlayerPage {
@@ -168,10 +171,19 @@ export class PlayerPage {
     const activity = (this.timeline.activity ??= []);
     for (const item of items) {
       if (!item.draws) continue;
+      while (item.t / Math.max(1, this.timeline.bucket_ms) >= maxBuckets) this.coarser(activity);
       const bucket = Math.floor(item.t / Math.max(1, this.timeline.bucket_ms));
       while (activity.length <= bucket) activity.push(0);
       activity[bucket] = (activity[bucket] as number) + item.size;
     }
+  }
+
+  /** Halves the buckets: a long session, or a clock that was set forward, must not make ever more of them. */
+  private coarser(activity: number[]): void {
+    const half = Math.ceil(activity.length / 2);
+    for (let i = 0; i < half; i++) activity[i] = (activity[2 * i] as number) + (activity[2 * i + 1] ?? 0);
+    activity.length = half;
+    this.timeline.bucket_ms = 2 * Math.max(1, this.timeline.bucket_ms);
   }
 
   private liveEvent(line: EventLine): void {

@@ -14,6 +14,9 @@ const other: Message = { type: 'other' };
 /** No screen is larger; a message that says so is not drawn. */
 export const maxSide = 16_384;
 
+/** A few kilobytes can decode to gigabytes. The server draws no larger picture either. */
+const maxPixels = 33_177_600;
+
 export function parse(data: Uint8Array<ArrayBuffer>): Message {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   try {
@@ -63,7 +66,15 @@ function image(view: DataView, at: number, png: Uint8Array<ArrayBuffer>): Messag
   if (right > maxSide || bottom > maxSide || right < left || bottom < top) {
     return { type: 'notice', text: 'A picture outside of the screen is not shown.' };
   }
+  if (pixels(png) > maxPixels) return { type: 'notice', text: 'A picture of too many pixels is not shown.' };
   return { type: 'image', left, top, width: right - left, height: bottom - top, png };
+}
+
+/** The pixels that a PNG says it has, from its first chunk; what is no PNG has none and fails to decode. */
+function pixels(png: Uint8Array): number {
+  if (png.length < 24) return 0;
+  const view = new DataView(png.buffer, png.byteOffset, png.byteLength);
+  return view.getUint32(16) * view.getUint32(20);
 }
 
 // Both carry a u32 length and that much text.

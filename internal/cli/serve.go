@@ -13,10 +13,10 @@ import (
 
 type serveCommand struct {
 	web.Config
-	Tokens  string `type:"path" default:"${dir}/web/tokens.json" env:"TAPEDECK_WEB_TOKENS" placeholder:"FILE" help:"File with the tokens, as tapedeck token makes it."`
-	Index   string `type:"path" default:"${dir}/web/serve.db" env:"TAPEDECK_WEB_INDEX" placeholder:"FILE" help:"File that the list of sessions is kept in. It is derived: made if it is not there, and safe to remove."`
-	Rebuild bool   `help:"Make the list of sessions anew from the manifests and logs, and end. A server may go on meanwhile."`
-	NoIndexing bool `env:"TAPEDECK_WEB_NO_INDEXING" help:"Do not make the seek indexes of recordings as they are finished. One of several servers is enough for that, and those that are missing are made when somebody looks."`
+	Tokens     string `type:"path" default:"${dir}/web/tokens.json" env:"TAPEDECK_WEB_TOKENS" placeholder:"FILE" help:"File with the tokens, as tapedeck token makes it."`
+	Index      string `type:"path" default:"${dir}/web/serve.db" env:"TAPEDECK_WEB_INDEX" placeholder:"FILE" help:"File that the list of sessions is kept in. It is derived: made if it is not there, and safe to remove."`
+	Rebuild    bool   `help:"Make the list of sessions anew from the manifests and logs, and end. A server may go on meanwhile."`
+	NoIndexing bool   `env:"TAPEDECK_WEB_NO_INDEXING" help:"Do not make the seek indexes of recordings as they are finished. One of several servers is enough for that, and those that are missing are made when somebody looks."`
 	target
 }
 

@@ -189,25 +189,25 @@ func TestHandover(t *testing.T) {
 
 func TestSilentSessionsAreAbandoned(t *testing.T) {
 	r := newRig(t, 1)
-	r.cfg.AbandonAfter = 600 * time.Millisecond
+	r.cfg.AbandonAfter = time.Second
 	r.cfg.AbandonEnd = 200 * time.Millisecond
 	silent, alive := r.session("silent"), r.session("alive")
 	silent.prints(3, 100)
-	time.Sleep(time.Second) // a backlog is not silence: what follows is in the stream already
+	time.Sleep(1500 * time.Millisecond) // a backlog is not silence: what follows is in the stream already
 	silent.prints(3, 100)
 	r.start()
-	stop := time.Now().Add(1500 * time.Millisecond)
-	for time.Now().Before(stop) {
+	within(t, 30*time.Second, "end of the silent session", func() bool {
 		alive.publish(control(bus.ControlAlive, 0), nil)
-		time.Sleep(100 * time.Millisecond)
-	}
-	if res := silent.verify(); res.end.Outcome != bus.OutcomeAbandoned {
-		t.Errorf("outcome %q", res.end.Outcome)
-	}
+		l := r.entries("silent")
+		return len(l) > 0 && l[len(l)-1].Kind == bus.KindEnded
+	})
 	if l := r.entries("alive"); len(l) != 0 {
 		t.Errorf("a session that is alive has %q in its log", l[len(l)-1].Kind)
 	}
 	alive.prints(2, 10)
 	alive.end()
+	if res := silent.verify(); res.end.Outcome != bus.OutcomeAbandoned {
+		t.Errorf("outcome %q", res.end.Outcome)
+	}
 	alive.verify()
 }

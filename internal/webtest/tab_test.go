@@ -239,3 +239,11 @@ func awaitIndexed(t *testing.T, sid string) {
 		return tl.Indexed, status
 	})
 }
+
+// fits fails the test if something is wider than the window.
+func (tb *tab) fits(what string) {
+	tb.t.Helper()
+	if over := eval[int](tb, `document.documentElement.scrollWidth - innerWidth`); over > 0 {
+		tb.t.Errorf("%s is %d px wider than the window", what, over)
+	}
+}

@@ -255,9 +255,6 @@ func pump(t testing.TB, l *recorder.Session, n int) time.Duration {
 
 // A thousand viewers of one session cost one reader of the bus and one buffer.
 func TestAThousandViewersDoNotSlowWhoRecords(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a thousand connections")
-	}
 	viewers, keys := 1000, 100
 	if raceOn {
 		viewers, keys = 50, 20

@@ -124,7 +124,7 @@ func (c *Consumer) Checks() health.Checks {
 	}}
 	for _, l := range c.lanes {
 		checks["lane."+l.cfg.Name] = func(context.Context) error { return l.working.Problem(stuckAfter) }
-		checks["delivery."+l.cfg.Name] = func(context.Context) error { return l.sending.Problem(stuckAfter) }
+		checks["delivery."+l.cfg.Name] = func(context.Context) error { return health.NoRestart(l.sending.Problem(stuckAfter)) }
 	}
 	return checks
 }

@@ -29,7 +29,7 @@ func (c *Completer) Checks() health.Checks {
 		},
 		"consumer": func(context.Context) error { return c.consuming.Problem(stuckAfter) },
 		"log":      func(context.Context) error { return c.looked.Problem(stuckAfter) },
-		"sessions": func(context.Context) error { return c.tries.Problem(stuckAfter) },
+		"sessions": func(context.Context) error { return health.NoRestart(c.tries.Problem(stuckAfter)) },
 	}
 }
 

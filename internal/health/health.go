@@ -6,9 +6,9 @@
 // answer names what is wrong and since when.
 //
 // There are two questions. Ready asks for now: any problem makes it fail. Live asks
-// whether something should be done about the process: it fails only for a problem
-// that has lasted for [Grace], so that a bus that is started again, or a store that
-// is away for a moment, has nobody restart the services that wait for it.
+// whether the process should be started again: it fails only for a problem that has
+// lasted for [Grace], so that a bus that is started again has nobody restart the
+// services that wait for it, and for none that a restart cannot mend ([NoRestart]).
 package health
 
 import (
@@ -33,6 +33,20 @@ const every = 5 * time.Second
 // quick, asks nobody over the network, and may be called at any time.
 type Check = func(context.Context) error
 
+// NoRestart marks a problem that a restart of the process would not mend, or would
+// make worse: the store is away, one session among many holds something up. Ready
+// fails for it and Live does not, however long it lasts. nil stays nil.
+func NoRestart(err error) error {
+	if err == nil {
+		return nil
+	}
+	return noRestart{err}
+}
+
+type noRestart struct{ error }
+
+func (e noRestart) Unwrap() error { return e.error }
+
 // Checks are a service's, by name.
 type Checks = map[string]Check
 
@@ -49,6 +63,7 @@ type check struct {
 	name  string
 	ask   Check
 	since time.Time // when it began to fail; zero: it does not
+	stuck time.Time // the same, with a problem that a restart may mend
 }
 
 // Add adds the checks of a service, under its name and a dot.
@@ -113,7 +128,7 @@ func (m *Monitor) Report(ctx context.Context) Report {
 		c := &checks[i]
 		err := c.ask(ctx)
 		if err == nil {
-			c.since = time.Time{}
+			c.since, c.stuck = time.Time{}, time.Time{}
 			r.Checks = append(r.Checks, Result{Name: c.name, OK: true})
 			continue
 		}
@@ -122,7 +137,12 @@ func (m *Monitor) Report(ctx context.Context) Report {
 		}
 		since := c.since.UTC().Truncate(time.Millisecond)
 		r.Ready = false
-		r.Live = r.Live && now.Sub(c.since) < Grace
+		if errors.As(err, new(noRestart)) {
+			c.stuck = time.Time{}
+		} else if c.stuck.IsZero() {
+			c.stuck = now
+		}
+		r.Live = r.Live && (c.stuck.IsZero() || now.Sub(c.stuck) < Grace)
 		r.Checks = append(r.Checks, Result{Name: c.name, Problem: oneLine(err), Since: &since, Seconds: now.Sub(c.since).Seconds()})
 	}
 	return r

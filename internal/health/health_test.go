@@ -54,6 +54,31 @@ func TestAProblemEndsReadyAtOnceAndLiveAfterTheGrace(t *testing.T) {
 	ask(200, 503) // its time begins anew
 }
 
+// A slicer that is killed because S3 is away has its successor read everything again.
+func TestWhatARestartCannotMendEndsOnlyReady(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	wrong := NoRestart(errors.New("the store is away"))
+	m := &Monitor{now: func() time.Time { return now }}
+	m.Add("slicer", Checks{"s3": func(context.Context) error { return wrong }})
+	ask := func(live, ready int) {
+		t.Helper()
+		gotLive, _ := get(t, m.Live())
+		gotReady, _ := get(t, m.Ready())
+		if gotLive != live || gotReady != ready {
+			t.Fatalf("live %d and ready %d, want %d and %d", gotLive, gotReady, live, ready)
+		}
+	}
+	ask(200, 503)
+	now = now.Add(10 * Grace)
+	ask(200, 503)
+	wrong = errors.New("its goroutine hangs")
+	ask(200, 503) // its time begins now
+	now = now.Add(Grace)
+	ask(503, 503)
+	wrong = NoRestart(nil)
+	ask(200, 200)
+}
+
 func TestNothingIsReadyBeforeItIsAtWork(t *testing.T) {
 	m := &Monitor{}
 	if code, r := get(t, m.Ready()); code != 503 || len(r.Checks) != 1 || r.Checks[0].Name != "start" {

@@ -93,18 +93,22 @@ func TestWhatStandsStillIsSaid(t *testing.T) {
 	halted.last, halted.halted, halted.reason = 20, now.Add(-stuckRead-time.Second), "the memory budget is used up"
 	old.age = (s.cfg.Holdback + stuckAge).Seconds() + 1
 	silent.at = now.Add(-stuckActor - time.Second)
+	dry := halted
+	dry.reason = ""
 	for _, tt := range []struct {
 		name, want string
+		restart    bool // may mend it
 		st         standing
 	}{
-		{"all is read", "", good},
-		{"nothing is read", "11 messages wait and none was read for 31s: the memory budget is used up", halted},
-		{"an event is not archived", "its oldest event is not archived", old},
-		{"the actor hangs", "its work has not moved for 21s", silent},
+		{"all is read", "", false, good},
+		{"reading waits", "11 messages wait and none was read for 31s: the memory budget is used up", false, halted},
+		{"nothing comes", "11 messages wait and none was read for 31s: none comes", true, dry},
+		{"an event is not archived", "its oldest event is not archived", false, old},
+		{"the actor hangs", "its work has not moved for 21s", true, silent},
 	} {
-		err := s.stuck(now, &tt.st)
-		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
+		restart, err := s.stuck(now, &tt.st)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) || restart != tt.restart {
+			t.Errorf("%s: got %t, %v, want %t, %q", tt.name, restart, err, tt.restart, tt.want)
 		}
 	}
 }

@@ -165,6 +165,9 @@ const (
 //	s3      the last call to the store succeeded, or none failed lately
 //	leases  every partition that falls to this slicer is held
 //	cursor  where there is a lag, messages are read and the cursor follows
+//
+// What a restart would not mend says so: a successor would have to read everything
+// again, and wait for the same store, room or session.
 func (s *Slicer) Checks() health.Checks {
 	return health.Checks{
 		"nats": func(context.Context) error {
@@ -173,7 +176,7 @@ func (s *Slicer) Checks() health.Checks {
 			}
 			return nil
 		},
-		"s3":     func(context.Context) error { return s.store3.problem(time.Now()) },
+		"s3":     func(context.Context) error { return health.NoRestart(s.store3.problem(time.Now())) },
 		"leases": func(context.Context) error { return s.checkLeases(time.Now()) },
 		"cursor": func(context.Context) error { return s.checkCursors(time.Now()) },
 	}
@@ -188,33 +191,40 @@ func (s *Slicer) checkLeases(now time.Time) error {
 			errs = append(errs, fmt.Errorf("partition %d falls to this slicer and is not held (for %s)", p, d.Round(time.Second)))
 		}
 	}
-	return errors.Join(errs...)
+	return health.NoRestart(errors.Join(errs...))
 }
 
 func (s *Slicer) checkCursors(now time.Time) error {
 	var errs []error
+	restart := false
 	s.claims.each(func(p int, st *standing) {
-		if err := s.stuck(now, st); err != nil {
+		if mends, err := s.stuck(now, st); err != nil {
+			restart = restart || mends
 			errs = append(errs, fmt.Errorf("partition %d: %w", p, err))
 		}
 	})
-	return errors.Join(errs...)
+	err := errors.Join(errs...)
+	if restart {
+		return err
+	}
+	return health.NoRestart(err)
 }
 
-func (s *Slicer) stuck(now time.Time, st *standing) error {
+// stuck says what stands still, and whether a restart may mend that.
+func (s *Slicer) stuck(now time.Time, st *standing) (restart bool, problem error) {
 	switch {
 	case now.Sub(st.at) > stuckActor:
-		return fmt.Errorf("its work has not moved for %s", now.Sub(st.at).Round(time.Second))
+		return true, fmt.Errorf("its work has not moved for %s", now.Sub(st.at).Round(time.Second))
 	case !st.halted.IsZero() && now.Sub(st.halted) > stuckRead:
 		why := st.reason
 		if why == "" {
 			why = "none comes"
 		}
-		return fmt.Errorf("%d messages wait and none was read for %s: %s", st.last-st.read, now.Sub(st.halted).Round(time.Second), why)
+		return st.reason == "", fmt.Errorf("%d messages wait and none was read for %s: %s", st.last-st.read, now.Sub(st.halted).Round(time.Second), why)
 	case st.age > (s.cfg.Holdback + stuckAge).Seconds():
-		return fmt.Errorf("its oldest event is not archived for %.0f s; holdback is %s", st.age, s.cfg.Holdback)
+		return false, fmt.Errorf("its oldest event is not archived for %.0f s; holdback is %s", st.age, s.cfg.Holdback)
 	}
-	return nil
+	return false, nil
 }
 
 // problem says that the store does not answer.

@@ -309,7 +309,7 @@ func (p *partition) partStep(s *session, c *closedSlice) step {
 func (p *partition) sessionOver(s *session) {
 	p.log.InfoContext(s.traced(p.ctx), "session's end is committed", "session", s.live.SID, "events", s.dur.Events)
 	p.met.ended.Add(p.ctx, 1)
-	p.markEnded(s.live.SID, s.dur.StreamSeq)
+	p.markEnded(s.live.SID, past{taken: s.dur.StreamSeq})
 	p.drop(s)
 }
 

@@ -38,9 +38,10 @@
 // Config.ParkAfter), but its stream is trimmed no further, and what it says to the
 // operator is an error and the age of the oldest event that is not archived.
 //
-// Checkpoints may fill four fifths of the upload log. Beyond that open sessions stay
-// in memory, and when that is full reading stops: the rest of the log is for the
-// records with which sessions end and give back what they hold.
+// Checkpoints may fill four fifths of the upload log: the rest is for the records
+// with which sessions end and give back what they hold. Beyond that open sessions
+// stay in memory. When that is full, slices that S3 takes as parts are closed early;
+// if there are none, reading stops until the log is given more room.
 //
 // A session whose log is of a newer version is left alone. Its messages hold the
 // cursor back, so that the newer slicer finds all of them; an upgrade is meant to

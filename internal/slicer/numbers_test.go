@@ -1,6 +1,7 @@
 package slicer
 
 import (
+	"log/slog"
 	"testing"
 	"time"
 
@@ -55,6 +56,42 @@ func TestNumbersRunOut(t *testing.T) {
 	if res := p.verify(); res.state.Upload.ID == first || res.parts[0].Number != 1 {
 		t.Errorf("upload %q begins with part %d, want a new one that begins with 1", res.state.Upload.ID, res.parts[0].Number)
 	}
+}
+
+// A recording that has filled an upload with parts would only fill another.
+func TestRecordingThatIsTooLongIsNotBegunAgainForEver(t *testing.T) {
+	p := newPartition(t.Context(), &shared{deps: Deps{Log: slog.New(slog.DiscardHandler)}}, 0, nil)
+	s := newSession(0, "long")
+	s.dur.Upload = &bus.UploadState{ID: "u", Base: 1, Highest: maxPartNumber, Parts: maxPartNumber - 3}
+	x := s.needIO()
+	x.gone, x.full = true, true
+	p.restart(s)
+	if x.lost == "" || x.checking {
+		t.Errorf("it is looked for once more (%t), and not said to be lost (%q)", x.checking, x.lost)
+	}
+}
+
+// While a session is to be recorded anew, its first events stay on the bus.
+func TestNothingIsTrimmedThatIsToBeReadAgain(t *testing.T) {
+	p := newPartition(t.Context(), &shared{deps: Deps{Log: slog.New(slog.DiscardHandler)}}, 0, nil)
+	p.cursor = 100
+	want := func(what string, seq uint64) {
+		t.Helper()
+		p.setTrimmable()
+		if got := p.trimmable.Load(); got != seq {
+			t.Errorf("%s: trimmed up to %d, want %d", what, got, seq)
+		}
+	}
+	want("all is durable", 100)
+	p.starting = 1
+	want("a first event is looked for", 0)
+	p.starting = 0
+	s := newSession(0, "anew")
+	s.dur.StreamSeq = 90 // its new upload is not in the log yet
+	p.rewinding[s] = &rewind{from: 1, until: 90}
+	want("it starts over", 0)
+	s.live.StreamSeq, s.dur.StreamSeq = 60, 50
+	want("parts of it are committed", 50)
 }
 
 func TestFewerPartsAtOnceAsNumbersRunOut(t *testing.T) {

@@ -50,7 +50,7 @@ type partition struct {
 	wg     sync.WaitGroup
 
 	sessions map[string]*session
-	ended    map[string]uint64 // sessions that are over: the newest message they took
+	ended    map[string]past   // sessions that are over
 	endedLog []endedAt         // oldest first, for forgetting them
 	frozen   map[string]uint64 // sessions of a newer version: their first message seen; 0: none
 
@@ -68,6 +68,9 @@ type partition struct {
 	loading int64     // bytes that wait for checkpoints to be read back
 	evict   int64     // bytes that will be let go once their checkpoints are acknowledged
 	rewinds int       // rewinds that read
+
+	starting int        // sessions whose first event is being looked for
+	trimming sync.Mutex // held during a step of trimming
 
 	created    time.Time // of the EVENTS stream
 	read       uint64    // every message up to it was taken in
@@ -111,7 +114,7 @@ type endedAt struct {
 func newPartition(ctx context.Context, sh *shared, p int, owner journal) *partition {
 	pt := &partition{
 		shared: sh, p: p, owner: owner, log: sh.deps.Log.With("partition", p),
-		sessions: map[string]*session{}, ended: map[string]uint64{}, frozen: map[string]uint64{}, loose: map[uint64]int{}, rewinding: map[*session]*rewind{},
+		sessions: map[string]*session{}, ended: map[string]past{}, frozen: map[string]uint64{}, loose: map[uint64]int{}, rewinding: map[*session]*rewind{},
 		in: make(chan *input, 64), posts: make(chan func(), 64), now: time.Now(), prog: &progress{},
 	}
 	pt.hot.order, pt.cold.order, pt.dirty.order, pt.seen.order, pt.ending.order = byActivity, byActivity, byDirty, bySeen, bySeen
@@ -224,11 +227,10 @@ func (p *partition) start(l uploadlog.Loaded) error {
 		return err
 	}
 	for sid, e := range l.Ended {
-		p.markEnded(sid, e.StreamSeq)
+		p.markEnded(sid, p.pastOf(e.StreamSeq, e.Next))
 	}
 	for _, sid := range l.Newer {
-		p.frozen[sid] = 0
-		p.log.Error("session was written by a newer version and is left alone; its events hold the cursor until that version runs here", "session", sid)
+		p.freeze(sid, 0)
 	}
 	open := make([]*session, 0, len(l.Sessions))
 	for _, e := range l.Sessions {
@@ -302,10 +304,8 @@ func (p *partition) message(m *input) {
 		p.late(nil, m, latePartition)
 		return
 	}
-	if taken, ok := p.ended[m.SID]; ok {
-		if m.Seq > taken {
-			p.late(nil, m, lateEnded)
-		}
+	if k, ok := p.ended[m.SID]; ok {
+		p.afterEnd(k, m)
 		return
 	}
 	if first, ok := p.frozen[m.SID]; ok {
@@ -320,8 +320,8 @@ func (p *partition) message(m *input) {
 		p.sessions[m.SID] = s
 		p.met.sessions.Add(p.ctx, 1)
 		p.log.Debug("session opened", "session", m.SID, "node", m.Node)
-		if !m.begins() {
-			p.ask(s)
+		if old := p.old(m); old || !m.begins() {
+			p.ask(s, old)
 		}
 	}
 	if s.io != nil && s.io.rew != nil {
@@ -471,8 +471,8 @@ const (
 
 // markEnded keeps a session that is over, so that what comes after is told from a
 // new session.
-func (p *partition) markEnded(sid string, seq uint64) {
-	p.ended[sid] = seq
+func (p *partition) markEnded(sid string, k past) {
+	p.ended[sid] = k
 	p.endedLog = append(p.endedLog, endedAt{sid, p.now})
 }
 

@@ -1,14 +1,16 @@
 package slicer
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/tapedeck-io/tapedeck/internal/uploadlog"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
 )
@@ -115,21 +117,16 @@ func TestLongAfterTheEndIsLate(t *testing.T) {
 	p.prints(3, 100)
 	p.end()
 	p.verify()
-	if over, err := newPartition(t.Context(), n.shared, 0, nil).finished(t.Context(), "over"); err != nil || !over {
-		t.Errorf("by its log the session is over: %v, %v", over, err)
+	k, err := newPartition(t.Context(), n.shared, 0, nil).lookUp(t.Context(), "over")
+	if err != nil || k == nil || k.taken != r.lastSeq(0) {
+		t.Errorf("by its log the session is over: %v, %v", k, err)
 	}
 	n.leave()
 	// Its log goes by its time to live; the manifest stays.
 	if err := r.store.Put(t.Context(), r.store.Key("over.manifest.json"), []byte("{}"), false); err != nil {
 		t.Fatal(err)
 	}
-	st, err := r.conn.JetStream().Stream(t.Context(), bus.StreamUploads)
-	if err == nil {
-		err = st.Purge(t.Context(), jetstream.WithPurgeSubject(bus.LogSubject(0, "over")))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	r.purge(bus.LogSubject(0, "over"))
 	r.start()
 	p.publish(nil, slicefmt.AppendFrame(nil, p.event(3, nil)))
 	p.end()
@@ -145,6 +142,97 @@ func TestLongAfterTheEndIsLate(t *testing.T) {
 	other.end()
 	if res := other.verify(); res.state.Missing != 5 {
 		t.Errorf("%d events are said to be missing, want 5", res.state.Missing)
+	}
+}
+
+// One session that cannot be finished holds the cursor. Days later, when the logs of
+// the sessions after it are gone, the next owner reads all of it again, and must not
+// begin recordings that are there.
+func TestWhatIsReadAgainAfterDaysIsNotRecordedAgain(t *testing.T) {
+	r := newRig(t, 1)
+	n := r.start()
+	p := r.session("over")
+	p.prints(3, 100)
+	p.end()
+	res := p.verify()
+	n.leave()
+	m := slicefmt.Manifest{Session: p.sid, Key: res.state.Upload.Key, Outcome: slicefmt.OutcomeComplete, Events: 3, Count: 3, Created: time.Now().UTC(),
+		Bytes: res.parts[0].Bytes, RawBytes: res.parts[0].RawBytes, Parts: []slicefmt.ManifestPart{{
+			Number: 1, Bytes: res.parts[0].Bytes, RawBytes: res.parts[0].RawBytes, Records: 3, LastIndex: 2, SHA256: res.parts[0].SHA256}}}
+	body, err := m.Marshal()
+	if err == nil {
+		err = r.store.Put(t.Context(), r.store.Key(p.sid+".manifest.json"), body, false)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.purge(bus.LogSubject(0, p.sid))
+	r.purge(bus.CursorSubject(0))
+	r.cfg.KeepTime = 0 // all that is there is older
+	r.start()
+	within(t, 10*time.Second, "cursor at the end", func() bool { return r.cursor(0) == r.lastSeq(0) })
+	if log := r.entries(p.sid); log != nil {
+		t.Errorf("a second log was begun with %q", log[0].Kind)
+	}
+	if got := r.lates(p.sid); len(got) != 0 {
+		t.Errorf("%d messages of the recording were kept as late", len(got))
+	}
+	p.publish(nil, slicefmt.AppendFrame(nil, p.event(3, nil)))
+	within(t, 10*time.Second, "a late event kept", func() bool { return len(r.lates(p.sid)) == 1 })
+}
+
+func TestWhatWasTakenBeforeTheEnd(t *testing.T) {
+	r := &rig{t: t}
+	p := r.session("s")
+	end := time.Unix(1000, 0)
+	message := func(seq uint64, at time.Time, index int64) *input {
+		m := &input{Message: bus.Message{Seq: seq, Time: at}}
+		if index < 0 {
+			m.Control = bus.ControlAlive
+		} else {
+			m.Payload = slicefmt.AppendFrame(nil, p.event(index, nil))
+		}
+		return m
+	}
+	log, manifest := past{taken: 10}, past{until: end, next: 5}
+	for _, tt := range []struct {
+		what string
+		past past
+		m    *input
+		want bool
+	}{
+		{"up to the log's newest message", log, message(10, end, 99), true},
+		{"after it", log, message(11, time.Time{}, 0), false},
+		{"of the recording", manifest, message(11, end, 4), true},
+		{"an event that it has not", manifest, message(11, end, 5), false},
+		{"an event that came afterwards", manifest, message(11, end.Add(1), 0), false},
+		{"a control message of the session", manifest, message(11, end, -1), true},
+		{"one that came afterwards", manifest, message(11, end.Add(1), -1), false},
+		{"nothing is known but that it is over", past{}, message(11, end, 0), false},
+	} {
+		if got := tt.past.has(tt.m); got != tt.want {
+			t.Errorf("%s: %t, want %t", tt.what, got, tt.want)
+		}
+	}
+}
+
+// A session whose log is found to be a newer version's only when it is looked up is
+// left alone like the others, and holds the cursor.
+func TestNewerLogFoundLateIsLeftAlone(t *testing.T) {
+	r := newRig(t, 1)
+	n := r.start()
+	within(t, 10*time.Second, "a lease", func() bool { return n.claims.get(0) != nil })
+	st := fmt.Sprintf(`{"v":%d,"sid":"newer","p":0}`, bus.LogVersion+1)
+	r.publish(bus.LogSubject(0, "newer"), map[string][]string{bus.HeaderKind: {bus.KindBase}, bus.HeaderState: {st}}, nil)
+	p, other := r.session("newer"), r.session("ours")
+	p.next = 1
+	first := p.publish(nil, p.frame(100))
+	other.prints(3, 100)
+	other.end()
+	other.verify()
+	within(t, 5*time.Second, "cursor before the session's first message", func() bool { return r.cursor(0) == first-1 })
+	if log, err := uploadlog.ReadLast(t.Context(), r.conn, 0, "newer"); !errors.Is(err, uploadlog.ErrNewer) {
+		t.Errorf("the newest record is %+v, %v", log, err)
 	}
 }
 

@@ -54,9 +54,19 @@ func (p *partition) restart(s *session) {
 		p.startOver(s, st)
 		return
 	}
+	if x.full && u.Parts > maxPartNumber*9/10 {
+		x.lost = "the recording needs more part numbers than an upload has; its parts are still in the store"
+		p.want(s)
+		return
+	}
 	x.checking = true
+	p.starting++
+	p.setTrimmable()
 	sid := s.live.SID
 	p.goDo(func() {
+		// A step of trimming that is under way knows nothing of this.
+		p.trimming.Lock()
+		p.trimming.Unlock() //nolint:staticcheck // only waits
 		var whole bool
 		err := p.keepTrying(p.ctx, nil, "look for the session's first event", func(ctx context.Context) (err error) {
 			whole, err = p.hasStart(ctx, sid)
@@ -66,6 +76,7 @@ func (p *partition) restart(s *session) {
 			return
 		}
 		p.post(func() {
+			p.starting--
 			if s.io != x {
 				return
 			}

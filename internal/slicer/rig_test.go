@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tapedeck-io/tapedeck/internal/embed/embedtest"
@@ -385,6 +386,18 @@ func (r *rig) lates(sid string) []string {
 		out = append(out, rec.Reason)
 	}
 	return out
+}
+
+// purge deletes what the upload log has under a subject, as its time to live does.
+func (r *rig) purge(subject string) {
+	r.t.Helper()
+	st, err := r.conn.JetStream().Stream(r.t.Context(), bus.StreamUploads)
+	if err == nil {
+		err = st.Purge(r.t.Context(), jetstream.WithPurgeSubject(subject))
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // cursor is the partition's cursor, 0 if there is none.

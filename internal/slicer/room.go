@@ -59,7 +59,7 @@ func (s *Slicer) askRoom(ctx context.Context) error {
 	s.room.written.Add(-before)
 	if none := s.room.none(); s.room.short.Swap(none) != none {
 		if none {
-			s.log.Error("upload log has no room for more checkpoints; open sessions stay in memory, and when that is full reading stops until sessions end; give it more room (uploads-max-bytes)",
+			s.log.Error("upload log has no room for more checkpoints; open sessions stay in memory, and when that is full reading stops, for good if no slice is large enough for a part; give it more room (uploads-max-bytes)",
 				"bytes", info.State.Bytes, "room", info.Config.MaxBytes)
 		} else {
 			s.log.Info("upload log has room for checkpoints again", "bytes", info.State.Bytes, "room", info.Config.MaxBytes)

@@ -2,6 +2,7 @@ package slicer
 
 import (
 	"context"
+	"io"
 
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
 )
@@ -26,8 +27,8 @@ type PartStore interface {
 	// no more.
 	PutPart(ctx context.Context, key, uploadID string, n int, body []byte) (s3store.Part, error)
 
-	// Head describes an object, or fails with [s3store.ErrNotFound].
-	Head(ctx context.Context, key string) (s3store.Object, error)
+	// Get reads an object from its first byte, or fails with [s3store.ErrNotFound].
+	Get(ctx context.Context, key string) (io.ReadCloser, error)
 
 	// Put stores an object; it is durable when Put returns nil. Putting the same
 	// bytes again is safe.

@@ -40,6 +40,8 @@ func (p *partition) trimLoop() {
 func (p *partition) trim(step uint64) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(p.ctx, 30*time.Second)
 	defer cancel()
+	p.trimming.Lock()
+	defer p.trimming.Unlock()
 	info, err := p.trimStream.Info(ctx)
 	if err != nil {
 		return false, fmt.Errorf("ask for the state of the stream: %w", err)

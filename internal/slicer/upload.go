@@ -279,7 +279,7 @@ func (p *partition) keepTrying(ctx context.Context, slots chan struct{}, what st
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, s3store.ErrUploadGone), errors.Is(err, errChain), errors.Is(err, uploadlog.ErrNotFound):
+		case errors.Is(err, s3store.ErrUploadGone), errors.Is(err, errChain), errors.Is(err, uploadlog.ErrNotFound), errors.Is(err, uploadlog.ErrNewer):
 			return err
 		}
 		if failed != nil {

@@ -35,7 +35,8 @@ type Check = func(context.Context) error
 
 // NoRestart marks a problem that a restart of the process would not mend, or would
 // make worse: the store is away, one session among many holds something up. Ready
-// fails for it and Live does not, however long it lasts. nil stays nil.
+// fails for it and Live does not, however long it lasts. nil stays nil. Of a joined
+// error one that is marked marks all.
 func NoRestart(err error) error {
 	if err == nil {
 		return nil

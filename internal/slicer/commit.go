@@ -213,7 +213,7 @@ func (p *partition) baseStep(s *session) step {
 	if x.anew != nil {
 		st = *x.anew
 	}
-	if st.StreamSeq == 0 {
+	if st.Node == "" {
 		st.Node, st.Opened, st.Trace = s.live.Node, s.live.Opened, s.live.Trace
 	}
 	u := bus.UploadState{ID: x.id, Key: x.key, Nonce: x.nonce, Base: p.nextBase(s)}
@@ -309,7 +309,7 @@ func (p *partition) partStep(s *session, c *closedSlice) step {
 func (p *partition) sessionOver(s *session) {
 	p.log.InfoContext(s.traced(p.ctx), "session's end is committed", "session", s.live.SID, "events", s.dur.Events)
 	p.met.ended.Add(p.ctx, 1)
-	p.markEnded(s.live.SID, past{taken: s.dur.StreamSeq})
+	p.markEnded(s.live.SID, past{taken: s.dur.StreamSeq, next: s.dur.Next})
 	p.drop(s)
 }
 

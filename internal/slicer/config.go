@@ -105,6 +105,11 @@ func (c Config) uploadsFrom(base int) int {
 	return c.UploadsPerSession
 }
 
+// uploadHolds is about how many bytes of a recording an upload has numbers for.
+func (c Config) uploadHolds() int64 {
+	return rampParts*(c.PartSize+c.PartSizeMax)/2 + (maxPartNumber-rampParts)*c.PartSizeMax
+}
+
 // partTarget is the compressed bytes at which the slice that will be part n is
 // closed.
 func (c Config) partTarget(n int) int64 {

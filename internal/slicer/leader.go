@@ -65,32 +65,37 @@ func (p *partition) askLeader(ctx context.Context, query map[string]any) (m lead
 // maxControls is how many messages without events may come before a session's first.
 const maxControls = 16
 
-// hasStart says whether the bus still has the session's first event: whether the
-// first message that has any begins with it.
-func (p *partition) hasStart(ctx context.Context, sid string) (bool, error) {
+// findStart returns the session's first message if the bus still has its first event:
+// if the first message that has any begins with it. Else it returns 0.
+func (p *partition) findStart(ctx context.Context, sid string) (first uint64, err error) {
 	subject := fmt.Sprintf("tapedeck.events.%d.*.%s", p.p, sid)
 	at := uint64(1)
 	for range maxControls {
 		m, err := p.askLeader(ctx, map[string]any{"seq": at, "next_by_subj": subject})
 		if errors.Is(err, errNoMessage) {
-			return false, nil
+			return 0, nil
 		}
 		if err != nil {
-			return false, fmt.Errorf("read the first message of session %s: %w", sid, err)
+			return 0, fmt.Errorf("read the first message of session %s: %w", sid, err)
+		}
+		if first == 0 {
+			first = m.Seq
 		}
 		var headers nats.Header
 		if len(m.Hdrs) > 0 {
 			if headers, err = nats.DecodeHeadersMsg(m.Hdrs); err != nil {
-				return false, fmt.Errorf("read the first message of session %s: %w", sid, err)
+				return 0, nil // nobody can say that it has the first event
 			}
 		}
 		if headers.Get(bus.HeaderControl) == "" {
-			first, ok := firstIndex(bus.Message{Payload: m.Data})
-			return ok && first == 0, nil
+			if index, ok := firstIndex(bus.Message{Payload: m.Data}); !ok || index != 0 {
+				return 0, nil
+			}
+			return first, nil
 		}
 		at = m.Seq + 1
 	}
-	return false, nil
+	return 0, nil
 }
 
 // timeOf is the bus time of a message. One that somebody deleted is as old as can be.

@@ -30,9 +30,9 @@ func TestWhatDecidesIsAskedOfTheLeader(t *testing.T) {
 	}
 	pt := newPartition(t.Context(), n.shared, 0, nil)
 	pt.deps.Conn = r.conn
-	for sid, want := range map[string]bool{"s": true, "late": false, "unknown": false} {
-		if got, err := pt.hasStart(t.Context(), sid); err != nil || got != want {
-			t.Errorf("the bus has the first event of %q: %v, %v; want %v", sid, got, err, want)
+	for sid, want := range map[string]uint64{"s": 1, "late": 0, "unknown": 0} {
+		if got, err := pt.findStart(t.Context(), sid); err != nil || got != want {
+			t.Errorf("session %q begins with message %d, %v; want %d", sid, got, err, want)
 		}
 	}
 	if at, err := pt.timeOf(t.Context(), 1); err != nil || time.Since(at) > time.Hour {

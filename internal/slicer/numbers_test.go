@@ -60,9 +60,9 @@ func TestNumbersRunOut(t *testing.T) {
 
 // A recording that has filled an upload with parts would only fill another.
 func TestRecordingThatIsTooLongIsNotBegunAgainForEver(t *testing.T) {
-	p := newPartition(t.Context(), &shared{deps: Deps{Log: slog.New(slog.DiscardHandler)}}, 0, nil)
+	p := newPartition(t.Context(), &shared{cfg: DefaultConfig(), deps: Deps{Log: slog.New(slog.DiscardHandler)}}, 0, nil)
 	s := newSession(0, "long")
-	s.dur.Upload = &bus.UploadState{ID: "u", Base: 1, Highest: maxPartNumber, Parts: maxPartNumber - 3}
+	s.dur.Upload = &bus.UploadState{ID: "u", Base: 1, Highest: maxPartNumber, Parts: maxPartNumber - 3, Bytes: 600 << 30}
 	x := s.needIO()
 	x.gone, x.full = true, true
 	p.restart(s)

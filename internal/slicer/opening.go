@@ -3,6 +3,7 @@ package slicer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -14,11 +15,11 @@ import (
 )
 
 // A session that is over is remembered for as long as its events are kept on the
-// bus. What comes of it later than that looks like a new session, and its upload
-// could only end in an alarm: the key is taken. So a session is looked up before it
-// is opened if its first message is not its first event, or is older than that: one
-// session that could not be finished for days holds the cursor, and the next owner
-// reads again what came after, of sessions whose logs are gone.
+// bus. What comes of it later looks like a new session, and its upload could only end
+// in an alarm: the key is taken. So a session is looked up before it is opened when
+// its first message is not its first event, and when that message is older than what
+// is kept. The second happens where one session could not be finished for days and
+// held the cursor: the next owner reads again what came after it.
 
 // askFor is how long a session may wait for that whose first message was lost: one
 // that cannot be looked up, as neither the log nor the store answers, is opened.
@@ -52,28 +53,28 @@ func (p *partition) old(m *input) bool {
 	return p.heardAt.Sub(m.Time) > p.cfg.KeepTime
 }
 
-// A past is what is known of a session that is over: which messages were taken.
+// A past is what is known of a session that is over: which messages it has taken.
 type past struct {
-	taken uint64 // those up to it
-	// Where the log is gone, or the stream is another than it speaks of: those that
-	// came until then and have no event from next on.
-	until time.Time
-	next  int64
+	taken uint64    // those up to it
+	until time.Time // or, where sequences are not known: those up to that moment of the bus's clock
+	next  int64     // every event below it is recorded or known to be missing
 }
 
-// has says whether a message was taken before the session was over. Otherwise it is
-// late. One that was refused then, and not kept before its slicer died, and of which
-// nobody knew until the session's log was gone, is taken for an event of the
-// recording; whoever owned the partition in those days has kept it.
+// controlSlack is how much later than the last event a control message may be and
+// still be taken for one that was there before the end. It says nothing new then.
+const controlSlack = time.Minute
+
+// has says whether a message was taken before the session was over; if not, it is
+// late. What was refused then was kept before the end was recorded. So of messages
+// that are old enough only those are late that have an event beyond the recording, or
+// cannot be read: kept once more they are the same objects under the same names.
 func (k past) has(m *input) bool {
-	if m.Seq <= k.taken {
-		return true
+	old := m.Seq <= k.taken || !m.Time.After(k.until)
+	if m.Control != bus.ControlNone && m.err == nil {
+		return old || !m.Time.After(k.until.Add(controlSlack))
 	}
-	if m.err != nil || m.Time.After(k.until) {
+	if !old || m.err != nil {
 		return false
-	}
-	if m.Control != bus.ControlNone {
-		return true
 	}
 	for oneof, err := range m.Records() {
 		if err != nil {
@@ -87,7 +88,7 @@ func (k past) has(m *input) bool {
 }
 
 // ask looks a session up. Its messages wait meanwhile, for as long as it takes if the
-// asker is patient.
+// asker is patient; if they become too many the session is set aside.
 func (p *partition) ask(s *session, patient bool) {
 	x := s.needIO()
 	x.asking = true
@@ -99,10 +100,17 @@ func (p *partition) ask(s *session, patient bool) {
 		}
 		defer cancel()
 		var k *past
+		newer := false
 		err := p.keepTrying(ctx, p.smallSlots, "look a session up", func(ctx context.Context) (err error) {
 			k, err = p.lookUp(ctx, sid)
+			if newer = errors.Is(err, uploadlog.ErrNewer); newer {
+				return nil
+			}
 			return err
 		}, nil)
+		if newer {
+			err = uploadlog.ErrNewer
+		}
 		p.post(func() { p.answered(s, x, k, err) })
 	})
 }
@@ -137,21 +145,29 @@ func (p *partition) lookUp(ctx context.Context, sid string) (*past, error) {
 		p.log.Error("session has a manifest that cannot be read; what comes of it is kept as late", "session", sid, "err", err)
 		return &past{}, nil
 	}
-	return &past{until: m.Created, next: m.Count}, nil
+	k := &past{next: m.Count}
+	if n := len(m.Parts); n > 0 {
+		k.until = m.Parts[n-1].LastTime
+	}
+	return k, nil
 }
 
 // pastOf is what the log says of a session that is over. Sequences of a stream that
 // was replaced mean nothing in the new one.
 func (p *partition) pastOf(taken uint64, next int64) past {
-	if p.fresh {
-		return past{until: p.since, next: next}
+	if !p.replaced.IsZero() {
+		return past{until: p.replaced, next: next}
 	}
-	return past{taken: taken}
+	return past{taken: taken, next: next}
 }
 
 // answered opens a session that was looked up, or keeps its messages beside the
 // recording that it has already.
 func (p *partition) answered(s *session, x *sessionIO, k *past, err error) {
+	if x.aside && err == nil {
+		p.fail(fmt.Errorf("session %s could not be looked up, and can now: its messages are read again", s.live.SID))
+		return
+	}
 	if p.sessions[s.live.SID] != s || s.io != x {
 		return
 	}
@@ -179,6 +195,20 @@ func (p *partition) answered(s *session, x *sessionIO, k *past, err error) {
 	}
 	p.note(s)
 	p.advance(s)
+}
+
+// maxAsked is the bytes of messages that wait for one session to be looked up.
+const maxAsked = 1 << 20
+
+// setAside forgets a session that cannot be looked up, so that it holds up no other.
+// Its messages hold the cursor. Once it is known what the session is the partition is
+// given up, and whoever claims it reads them again.
+func (p *partition) setAside(s *session) {
+	first := s.io.queue[0].Seq
+	p.log.Error("session cannot be looked up; it is set aside and holds the cursor", "session", s.live.SID, "sequence", first)
+	s.io.aside = true
+	p.frozen[s.live.SID] = first
+	p.drop(s)
 }
 
 // afterEnd deals with a message of a session that is over.

@@ -71,6 +71,7 @@ type partition struct {
 
 	starting int        // sessions whose first event is being looked for
 	trimming sync.Mutex // held during a step of trimming
+	closedAt time.Time  // when slices were closed early last
 
 	created    time.Time // of the EVENTS stream
 	read       uint64    // every message up to it was taken in
@@ -92,8 +93,8 @@ type partition struct {
 	tally      tally
 	stream     jetstream.Stream
 	trimStream jetstream.Stream
-	fresh      bool   // the stream is a new one, accepted by the operator
-	lastSeq    uint64 // of the stream, as it was heard last
+	replaced   time.Time // bus time at which the stream was accepted as a new one; zero: it is not
+	lastSeq    uint64    // of the stream, as it was heard last
 	rewinding  map[*session]*rewind
 	waiting    []*session // to be rewound
 	drainUntil time.Time
@@ -338,6 +339,9 @@ func (p *partition) message(m *input) {
 func (p *partition) take(s *session, m *input) {
 	if s.io != nil && (s.io.loading || s.io.asking) {
 		p.enqueue(s, m)
+		if s.io.asking && s.io.queuedBytes > maxAsked {
+			p.setAside(s)
+		}
 		return
 	}
 	if s.letGo() && m.Control != bus.ControlAlive && (m.Seq > s.live.StreamSeq || s.bringsNew(m)) {

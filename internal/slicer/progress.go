@@ -130,7 +130,7 @@ func (p *partition) pauseReason() string {
 	case len(p.loose) >= maxLoose:
 		return "refused messages wait to be stored"
 	case p.loading > maxLoading:
-		return "messages wait for checkpoints to be read back"
+		return "messages wait for checkpoints to be read back, or for sessions to be looked up"
 	}
 	return ""
 }

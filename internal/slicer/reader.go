@@ -162,7 +162,7 @@ func (p *partition) checkStream(info *jetstream.StreamInfo, l uploadlog.Loaded) 
 				return fmt.Errorf("partition %d: %w; when it is right to go on, start a slicer with --accept-stream=%d", p.p, err, p.p)
 			}
 			p.log.Error("stream is read from its first message, as the operator has decided", "err", err, "first", first, "last", last)
-			p.fresh = true
+			p.replaced = info.TimeStamp
 			c.Seq = 0
 			if first > 0 {
 				c.Seq = first - 1
@@ -172,7 +172,7 @@ func (p *partition) checkStream(info *jetstream.StreamInfo, l uploadlog.Loaded) 
 		}
 	}
 	p.cursor, p.read = c.Seq, c.Seq
-	if first > c.Seq+1 && l.HasCursor && !p.fresh {
+	if first > c.Seq+1 && l.HasCursor && p.replaced.IsZero() {
 		p.log.Error("messages are gone that were never read", "from", c.Seq+1, "to", first-1)
 		p.met.gone.Add(p.ctx, int64(first-1-c.Seq))
 	}
@@ -209,7 +209,7 @@ func (p *partition) accepted() bool {
 // stream was replaced are taken for re-reads: a restored stream has them again.
 // Sequences of the old stream mean nothing in the new one.
 func (p *partition) trusted(s *session) {
-	if p.fresh {
+	if !p.replaced.IsZero() {
 		s.live.StreamSeq, s.live.RewindTo = 0, 0
 		s.dur.StreamSeq, s.dur.RewindTo = 0, 0
 		s.trust = s.live.Next

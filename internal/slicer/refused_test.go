@@ -118,7 +118,7 @@ func TestLongAfterTheEndIsLate(t *testing.T) {
 	p.end()
 	p.verify()
 	k, err := newPartition(t.Context(), n.shared, 0, nil).lookUp(t.Context(), "over")
-	if err != nil || k == nil || k.taken != r.lastSeq(0) {
+	if err != nil || k == nil || k.taken != r.lastSeq(0) || k.next != 3 {
 		t.Errorf("by its log the session is over: %v, %v", k, err)
 	}
 	n.leave()
@@ -158,7 +158,7 @@ func TestWhatIsReadAgainAfterDaysIsNotRecordedAgain(t *testing.T) {
 	n.leave()
 	m := slicefmt.Manifest{Session: p.sid, Key: res.state.Upload.Key, Outcome: slicefmt.OutcomeComplete, Events: 3, Count: 3, Created: time.Now().UTC(),
 		Bytes: res.parts[0].Bytes, RawBytes: res.parts[0].RawBytes, Parts: []slicefmt.ManifestPart{{
-			Number: 1, Bytes: res.parts[0].Bytes, RawBytes: res.parts[0].RawBytes, Records: 3, LastIndex: 2, SHA256: res.parts[0].SHA256}}}
+			Number: 1, Bytes: res.parts[0].Bytes, RawBytes: res.parts[0].RawBytes, Records: 3, LastIndex: 2, LastTime: res.parts[0].LastTime, SHA256: res.parts[0].SHA256}}}
 	body, err := m.Marshal()
 	if err == nil {
 		err = r.store.Put(t.Context(), r.store.Key(p.sid+".manifest.json"), body, false)
@@ -194,20 +194,23 @@ func TestWhatWasTakenBeforeTheEnd(t *testing.T) {
 		}
 		return m
 	}
-	log, manifest := past{taken: 10}, past{until: end, next: 5}
+	log, manifest := past{taken: 10, next: 5}, past{until: end, next: 5}
 	for _, tt := range []struct {
 		what string
 		past past
 		m    *input
 		want bool
 	}{
-		{"up to the log's newest message", log, message(10, end, 99), true},
-		{"after it", log, message(11, time.Time{}, 0), false},
+		{"up to the log's newest message", log, message(10, end, 4), true},
+		{"in its place, in another stream", log, message(10, end, 5), false},
+		{"after it", log, message(11, end, 0), false},
+		{"a control message up to it", log, message(10, end, -1), true},
+		{"a control message after it", log, message(11, end, -1), false},
 		{"of the recording", manifest, message(11, end, 4), true},
 		{"an event that it has not", manifest, message(11, end, 5), false},
 		{"an event that came afterwards", manifest, message(11, end.Add(1), 0), false},
-		{"a control message of the session", manifest, message(11, end, -1), true},
-		{"one that came afterwards", manifest, message(11, end.Add(1), -1), false},
+		{"its end", manifest, message(11, end.Add(time.Second), -1), true},
+		{"an end that came long afterwards", manifest, message(11, end.Add(2*time.Minute), -1), false},
 		{"nothing is known but that it is over", past{}, message(11, end, 0), false},
 	} {
 		if got := tt.past.has(tt.m); got != tt.want {

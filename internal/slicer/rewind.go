@@ -54,7 +54,7 @@ func (p *partition) restart(s *session) {
 		p.startOver(s, st)
 		return
 	}
-	if x.full && u.Parts > maxPartNumber*9/10 {
+	if x.full && u.Bytes > p.cfg.uploadHolds()/10*9 {
 		x.lost = "the recording needs more part numbers than an upload has; its parts are still in the store"
 		p.want(s)
 		return
@@ -67,9 +67,9 @@ func (p *partition) restart(s *session) {
 		// A step of trimming that is under way knows nothing of this.
 		p.trimming.Lock()
 		p.trimming.Unlock() //nolint:staticcheck // only waits
-		var whole bool
+		var first uint64
 		err := p.keepTrying(p.ctx, nil, "look for the session's first event", func(ctx context.Context) (err error) {
-			whole, err = p.hasStart(ctx, sid)
+			first, err = p.findStart(ctx, sid)
 			return err
 		}, nil)
 		if err != nil {
@@ -80,7 +80,7 @@ func (p *partition) restart(s *session) {
 			if s.io != x {
 				return
 			}
-			if !whole {
+			if first == 0 {
 				x.lost = "the store has forgotten the upload, and the bus no longer has the session's first events"
 				if x.full {
 					x.lost = "the upload has no part numbers left, and the bus no longer has the session's first events; its parts are still in the store"
@@ -90,7 +90,7 @@ func (p *partition) restart(s *session) {
 			}
 			p.log.Error("upload is gone or has no numbers left; the session is recorded anew from the bus", "session", sid, "parts", partsOf(u), "full", x.full)
 			st := newSession(p.p, sid).live
-			st.RewindTo = s.live.StreamSeq
+			st.StreamSeq, st.RewindTo = first-1, s.live.StreamSeq
 			st.Upload = u
 			p.startOver(s, st)
 		})
@@ -289,6 +289,13 @@ func (p *partition) rewound(s *session, r *rewind, m *input) {
 		return
 	}
 	r.taken = m.Seq
+	if index, ok := firstIndex(m.Message); ok && index != 0 && s.live.Next == 0 && s.live.RewindTo > 0 {
+		// Somebody has trimmed it all the same: an owner that was fenced out while it
+		// slept, or an operator.
+		s.io.lost = "the session was to be recorded anew, and the bus has lost its first events meanwhile"
+		p.want(s)
+		return
+	}
 	p.take(s, m)
 	if p.sessions[s.live.SID] != s || s.io == nil || s.io.rew != r {
 		return

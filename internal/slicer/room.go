@@ -1,12 +1,15 @@
 package slicer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
+	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
 )
 
 // roomEvery is how often the upload log's stream is asked how full it is.
@@ -32,6 +35,35 @@ func (r *room) add(n int64) { r.written.Add(n) }
 func (r *room) none() bool {
 	limit := r.limit.Load()
 	return limit > 0 && r.used.Load()+r.written.Load() > limit/100*roomFor
+}
+
+// closeEarly closes slices that S3 takes as parts, though they should grow on, where
+// there is no room for checkpoints and no memory to read what would end sessions. The
+// largest in memory go first, and not more than can be on their way, since a part
+// takes what it has in the log into memory as well. An upload that has used half of
+// its numbers keeps the others for parts of full size.
+func (p *partition) closeEarly() {
+	if !p.mem.over() || !p.room.none() || p.now.Sub(p.closedAt) < roomEvery {
+		return
+	}
+	p.closedAt = p.now
+	n := p.cfg.Uploads
+	var large []*session
+	for _, s := range p.sessions {
+		switch o := s.open; {
+		case len(s.closed) > 0 && s.closed[0].failing.IsZero():
+			n--
+		case len(s.closed) == 0 && !s.over && o != nil && o.buf != nil && o.buf.BlockBytes() >= slicefmt.MinPartSize &&
+			newBase(s.dur.Upload) <= maxPartNumber/2:
+			large = append(large, s)
+		}
+	}
+	slices.SortFunc(large, func(a, b *session) int { return cmp.Compare(b.held, a.held) })
+	for _, s := range large[:min(max(n, 0), len(large))] {
+		s.closeSlice(nil)
+		p.note(s)
+		p.advance(s)
+	}
 }
 
 // watchRoom asks again and again until ctx is done.

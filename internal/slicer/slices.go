@@ -92,7 +92,7 @@ func (c *closedSlice) record() *bus.PartRecord {
 }
 
 // seal closes the open slice if it is large enough. It is called where a message
-// ends and nowhere else: so the state at the end of a slice is the state after a
+// ends, as closeSlice is between messages, and nowhere else: so the state at the end of a slice is the state after a
 // message, and what comes before and after it can be told by sequence.
 //
 // Only whole blocks are counted, so that a part that is not the last is never

@@ -8,7 +8,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tapedeck-io/tapedeck/internal/uploadlog"
-	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
 )
 
 // A mark is a moment of the bus's clock and the stream's last sequence then. Once
@@ -59,9 +58,7 @@ func (p *partition) tick() {
 	if p.full > 0 {
 		p.parkFailing()
 	}
-	if p.room.none() && p.mem.over() {
-		p.closeEarly()
-	}
+	p.closeEarly()
 	p.forgetEnded()
 	p.abandonDue()
 	p.askInfo()
@@ -78,31 +75,6 @@ func (p *partition) parkFailing() {
 	for _, s := range p.sessions {
 		if s.isFull && len(s.closed) > 0 && !s.closed[0].failing.IsZero() && p.now.Sub(s.closed[0].failing) >= p.cfg.ParkAfter {
 			p.park(s)
-		}
-	}
-}
-
-// closeEarly closes slices that S3 takes as parts, though they should grow on: there
-// is no room for checkpoints, and no memory to read what would end sessions. Not more
-// than can be on their way, since a part takes what it has in the log into memory.
-func (p *partition) closeEarly() {
-	n := p.cfg.Uploads
-	for _, s := range p.sessions {
-		if len(s.closed) > 0 {
-			n--
-		}
-	}
-	for _, s := range p.sessions {
-		if n <= 0 {
-			return
-		}
-		if len(s.closed) > 0 {
-			continue
-		}
-		if s.seal(slicefmt.MinPartSize); len(s.closed) > 0 {
-			n--
-			p.note(s)
-			p.advance(s)
 		}
 	}
 }

@@ -12,8 +12,9 @@ import (
 
 // trimLoop deletes from the front of the EVENTS stream what is durable and older
 // than the keep time, in small steps: one large purge stalls publishing. An owner
-// that was fenced out and does not know it yet does no harm: what its cursor has
-// passed is durable whoever owns the partition.
+// that was fenced out and does not know it yet does little harm: what its cursor has
+// passed is durable whoever owns the partition, unless just now the store forgets an
+// upload and its session is to be recorded anew; that is seen, and said to be lost.
 func (p *partition) trimLoop() {
 	step := uint64(p.cfg.TrimStep)
 	for {
@@ -47,12 +48,15 @@ func (p *partition) trim(step uint64) (more bool, err error) {
 		return false, fmt.Errorf("ask for the state of the stream: %w", err)
 	}
 	limit, first := p.trimmable.Load(), info.State.FirstSeq
-	if !info.Created.UTC().Equal(p.created) || info.State.Msgs == 0 || first > limit {
+	if !info.Created.UTC().Equal(p.created) || info.State.Msgs == 0 {
 		return false, nil
 	}
 	before := info.TimeStamp.Add(-p.cfg.KeepTime)
 	if p.tight(info) {
 		before = info.TimeStamp
+	}
+	if first > limit {
+		return false, nil
 	}
 	for ; step > 0; step /= 2 {
 		last := min(first+step-1, limit)

@@ -35,6 +35,7 @@ type sessionIO struct {
 
 	loading     bool     // the open slice is being read back
 	asking      bool     // whether the session was recorded before
+	aside       bool     // it is not known for so long that the session was set aside
 	queue       []*input // messages that wait for it
 	queuedBytes int64
 
@@ -279,7 +280,7 @@ func (p *partition) keepTrying(ctx context.Context, slots chan struct{}, what st
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, s3store.ErrUploadGone), errors.Is(err, errChain), errors.Is(err, uploadlog.ErrNotFound), errors.Is(err, uploadlog.ErrNewer):
+		case errors.Is(err, s3store.ErrUploadGone), errors.Is(err, errChain), errors.Is(err, uploadlog.ErrNotFound):
 			return err
 		}
 		if failed != nil {

@@ -1,0 +1,47 @@
+package slicer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A blindStore does not say what it holds.
+type blindStore struct {
+	PartStore
+	blind atomic.Bool
+}
+
+func (b *blindStore) Get(ctx context.Context, key string) (io.ReadCloser, error) {
+	if b.blind.Load() {
+		return nil, errors.New("403 access denied")
+	}
+	return b.PartStore.Get(ctx, key)
+}
+
+// A session that cannot be looked up holds up no other, and is recorded whole once
+// it can be.
+func TestSessionThatCannotBeLookedUpIsSetAside(t *testing.T) {
+	r := newRig(t, 1)
+	store := &blindStore{PartStore: r.store}
+	store.blind.Store(true)
+	r.parts = store
+	r.cfg.KeepTime = 0 // what is there already is old
+	p, other := r.session("unknown"), r.session("other")
+	p.prints(100, 40<<10)
+	time.Sleep(time.Millisecond)
+	n := r.start()
+	within(t, 10*time.Second, "a lease", func() bool { return n.claims.get(0) != nil })
+	other.prints(3, 100)
+	other.end()
+	other.verify()
+	if got := r.cursor(0); got != 0 {
+		t.Errorf("cursor at %d, before it is known what session the first messages are of", got)
+	}
+	store.blind.Store(false)
+	p.end()
+	p.verify()
+}

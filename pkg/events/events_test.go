@@ -212,6 +212,11 @@ func TestKinds(t *testing.T) {
 	if !slices.Equal(cases, want) {
 		t.Errorf("cases %v, want %v", cases, want)
 	}
+	for n := int32(-1); n < 300; n++ {
+		if got := Known(n); got != slices.Contains(want, n) {
+			t.Errorf("Known(%d) = %v", n, got)
+		}
+	}
 	for _, tt := range []struct {
 		name, typ, code string
 		want            int32

@@ -53,6 +53,9 @@ func KindByCase(n int32) (Kind, bool) {
 	return k.kind.clone(), true
 }
 
+// Known says whether OneOf has the case, for those who ask about every event.
+func Known(n int32) bool { return n > 0 && int(n) < len(known) && known[n] }
+
 // KindByType returns the kind whose events have the type and the code. An empty
 // code goes with every type; any other must be one of the kind's.
 func KindByType(typ, code string) (Kind, bool) {
@@ -139,6 +142,7 @@ var (
 	byCase     = map[int32]*entry{}
 	byType     = map[string]*entry{}
 	byName     = map[protoreflect.FullName]*entry{}
+	known      []bool // by case
 )
 
 // init works out what the package knows of its messages. The descriptors come
@@ -158,7 +162,9 @@ func indexKinds() {
 	if n := oneofEvent.Fields().Len(); n != len(kinds) {
 		panic(fmt.Sprintf("events: %d cases in events.proto, %d kinds", n, len(kinds)))
 	}
+	known = make([]bool, kinds[len(kinds)-1].Case+1) // they are in order
 	for _, k := range kinds {
+		known[k.Case] = true
 		fd := oneofEvent.Fields().ByNumber(protoreflect.FieldNumber(k.Case))
 		if fd == nil || string(fd.Message().Name()) != k.Name {
 			panic(fmt.Sprintf("events: case %d is not %s in events.proto", k.Case, k.Name))

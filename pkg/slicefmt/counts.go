@@ -27,7 +27,7 @@ func (c *Counts) Take(h events.Header) bool {
 		c.Gaps++
 		c.Missing += missing
 	}
-	if _, known := events.KindByCase(h.Case); !known {
+	if !events.Known(h.Case) {
 		c.Unknown++
 	}
 	c.LastIndex = h.Index

@@ -74,6 +74,7 @@ type Reader struct {
 	open    bool // the member of part is being read
 	body    *bodyReader
 	out     *bufio.Reader // what the member expands to; a record is read where it lies in it
+	ahead   []byte        // the end of what lies in out, not read yet
 	observe func(PartInfo)
 }
 
@@ -129,13 +130,14 @@ func (r *Reader) Next() (Record, error) {
 			r.err = r.nextPart()
 			continue
 		}
-		rec, err := r.nextRecord()
+		var rec Record
+		err := r.nextRecord(&rec)
 		switch {
 		case isEOF(err):
 			r.err = r.endPart()
 		case err != nil:
 			r.fail(err)
-		case r.take(rec):
+		case r.take(&rec):
 			return rec, nil
 		}
 	}
@@ -172,6 +174,7 @@ func (r *Reader) nextPart() error {
 		r.out = bufio.NewReaderSize(nil, frameSize+MaxRecord)
 	}
 	r.out.Reset(r.body.zip)
+	r.ahead = nil
 	return nil
 }
 
@@ -228,35 +231,45 @@ func checkFlags(b []byte) error {
 
 // nextRecord reads a record of the open part. It returns io.EOF at the end of
 // the part's gzip member.
-func (r *Reader) nextRecord() (Record, error) {
-	length, err := r.out.Peek(frameSize)
-	if err != nil {
-		if len(length) == 0 && isEOF(err) {
-			return Record{}, io.EOF
+func (r *Reader) nextRecord(rec *Record) error {
+	if err := r.lookAhead(frameSize); err != nil {
+		if len(r.ahead) == 0 && isEOF(err) {
+			return io.EOF
 		}
-		return Record{}, r.body.explain(err)
+		return r.body.explain(err)
 	}
-	n := binary.BigEndian.Uint32(length)
+	n := binary.BigEndian.Uint32(r.ahead)
 	if n == 0 || n > MaxRecord {
-		return Record{}, fmt.Errorf("%w: record of %d bytes at byte %d", ErrCorrupt, n, r.part.RawBytes)
+		return fmt.Errorf("%w: record of %d bytes at byte %d", ErrCorrupt, n, r.part.RawBytes)
 	}
-	frame, err := r.out.Peek(frameSize + int(n))
-	if err != nil {
-		return Record{}, r.body.explain(err)
+	end := frameSize + int(n)
+	if err := r.lookAhead(end); err != nil {
+		return r.body.explain(err)
 	}
-	oneof := frame[frameSize:]
-	_, _ = r.out.Discard(len(frame)) // it is in the buffer, and stays there until the next read
-	h, err := events.Scan(oneof)
-	if err != nil {
-		return Record{}, fmt.Errorf("%w: record at byte %d: %w", ErrCorrupt, r.part.RawBytes, err)
+	rec.OneOf, r.ahead = r.ahead[frameSize:end:end], r.ahead[end:]
+	var err error
+	if rec.Header, err = events.Scan(rec.OneOf); err != nil {
+		return fmt.Errorf("%w: record at byte %d: %w", ErrCorrupt, r.part.RawBytes, err)
 	}
-	rec := Record{OneOf: oneof, Header: h, Part: r.part.Part, Offset: r.part.RawBytes}
-	r.part.RawBytes += frameSize + int64(n)
-	return rec, nil
+	rec.Part, rec.Offset = r.part.Part, r.part.RawBytes
+	r.part.RawBytes += int64(end)
+	return nil
+}
+
+// lookAhead has n bytes lie in ahead, where they stay until more are needed. An
+// error says why there are fewer.
+func (r *Reader) lookAhead(n int) error {
+	if len(r.ahead) >= n {
+		return nil
+	}
+	_, _ = r.out.Discard(r.out.Buffered() - len(r.ahead)) // it is in the buffer
+	_, err := r.out.Peek(n)
+	r.ahead, _ = r.out.Peek(r.out.Buffered())
+	return err
 }
 
 // take counts a record and says whether it is returned.
-func (r *Reader) take(rec Record) bool {
+func (r *Reader) take(rec *Record) bool {
 	p := &r.part
 	p.Records++
 	if p.Records == 1 {

@@ -106,6 +106,7 @@ func (s *Stream) Append(ctx context.Context, oneof []byte, index int64) error {
 		return fmt.Errorf("append event %d of session %s, whose next is %d: %w", index, s.sid, s.next, ErrIndex)
 	}
 	m := s.gathering(len(oneof)+frameSize, index)
+	m.grow(len(oneof)+frameSize, s.p.o.MaxMessage)
 	m.body = slicefmt.AppendFrame(m.body, oneof)
 	m.next = index + 1
 	s.next = index + 1
@@ -143,11 +144,31 @@ func (s *Stream) gathering(n int, index int64) *message {
 		}
 	}
 	m := &message{first: index}
-	if len(s.queue) > 0 {
-		m.body = getBody() // more will follow
+	if k := len(s.queue); k > 0 { // more will follow
+		m.body = getBody()
+		if len(s.queue[k-1].body) >= s.p.o.MaxMessage/2 { // and as much again
+			m.grow(s.p.o.MaxMessage, s.p.o.MaxMessage)
+		}
 	}
 	s.enqueue(m)
 	return m
+}
+
+// grow makes room for n bytes more in a body, of limit in the end. One that fills
+// up grows fast, so that less is copied than append would; few events, as a
+// hundred thousand sessions may hold while the bus is away, get little more than
+// they need.
+func (m *message) grow(n, limit int) {
+	want, size := len(m.body)+n, cap(m.body)
+	if want <= size {
+		return
+	}
+	if size < 4<<10 {
+		size *= 2
+	} else {
+		size = min(4*size, limit)
+	}
+	m.body = append(make([]byte, 0, max(want, size)), m.body...)
 }
 
 func (s *Stream) enqueue(m *message) {

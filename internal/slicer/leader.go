@@ -81,11 +81,9 @@ func (p *partition) findStart(ctx context.Context, sid string) (first uint64, er
 		if first == 0 {
 			first = m.Seq
 		}
-		var headers nats.Header
-		if len(m.Hdrs) > 0 {
-			if headers, err = nats.DecodeHeadersMsg(m.Hdrs); err != nil {
-				return 0, nil // nobody can say that it has the first event
-			}
+		headers, _ := nats.DecodeHeadersMsg(m.Hdrs)
+		if len(m.Hdrs) > 0 && headers == nil {
+			return 0, nil // nobody can say whether it has the first event
 		}
 		if headers.Get(bus.HeaderControl) == "" {
 			if index, ok := firstIndex(bus.Message{Payload: m.Data}); !ok || index != 0 {

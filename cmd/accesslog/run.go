@@ -12,7 +12,12 @@ import (
 )
 
 // run works until ctx is done.
-func (p *program) run(ctx context.Context) error {
+func (p *program) run(ctx context.Context) (err error) {
+	defer func() {
+		if ctx.Err() != nil {
+			err = nil // what it was about to do was cut short because it was told to stop
+		}
+	}()
 	log := p.Log.Logger(os.Stderr)
 	if p.Health {
 		if asked, err := p.Telemetry.Alive(ctx); asked {
@@ -42,13 +47,18 @@ func (p *program) run(ctx context.Context) error {
 			return err
 		}
 		defer func() { _ = store.Close() }()
-		if err := store.CheckBucket(ctx); err != nil {
-			return err
-		}
 		deps.Store = store
 	}
 	if p.Health {
-		return nil
+		if store == nil {
+			return nil
+		}
+		return store.CheckBucket(ctx)
+	}
+	if store != nil {
+		if err := tel.AwaitBucket(ctx, "accesslog", store); err != nil {
+			return err
+		}
 	}
 	consumer, err := accesslog.New(p.Config, deps)
 	if err != nil {

@@ -53,9 +53,10 @@ func (r *program) Run() (err error) {
 	if r.Health {
 		return store.CheckBucket(ctx)
 	}
-	if err := checkStore(ctx, store, log); err != nil {
+	if err := tel.AwaitBucket(ctx, "completer", store); err != nil {
 		return err
 	}
+	warnOfRules(ctx, store, log)
 	c, err := completer.New(r.Completer, completer.Deps{Conn: conn, Layout: layout, Store: store, Bucket: r.S3.Bucket, Log: log, Meter: tel.Meter, Tracer: tel.Tracer.Tracer("tapedeck")})
 	if err != nil {
 		return err
@@ -68,12 +69,8 @@ func (r *program) Run() (err error) {
 	return c.Run(ctx)
 }
 
-// checkStore fails if the bucket cannot be used, and warns of rules that would cost
-// recordings.
-func checkStore(ctx context.Context, store *s3store.Store, log *slog.Logger) error {
-	if err := store.CheckBucket(ctx); err != nil {
-		return err
-	}
+// warnOfRules warns of rules of the bucket that would cost recordings.
+func warnOfRules(ctx context.Context, store *s3store.Store, log *slog.Logger) {
 	warnings, err := store.LifecycleWarnings(ctx)
 	if err != nil {
 		log.Warn("lifecycle rules of the bucket not read", "err", err)
@@ -81,5 +78,4 @@ func checkStore(ctx context.Context, store *s3store.Store, log *slog.Logger) err
 	for _, w := range warnings {
 		log.Warn("lifecycle rule of the bucket endangers recordings", "rule", w)
 	}
-	return nil
 }

@@ -160,13 +160,15 @@ const (
 // tidy shrinks the log of a session of which the world has been told. It does not begin
 // once ctx is done.
 func (c *Completer) tidy(ctx, work context.Context, p int, sid string, left *rest) error {
-	for began := time.Now(); c.completing.Load() > 0 && time.Since(began) < maxLull && ctx.Err() == nil; {
-		sleep(ctx, lullLook)
-	}
+	began := time.Now()
 	if err := c.tidying.Acquire(ctx, 1); err != nil {
 		return err
 	}
 	defer c.tidying.Release(1)
+	// Thousands may wait, but they came first who look, and the others need not.
+	for c.completing.Load() > 0 && time.Since(began) < maxLull && ctx.Err() == nil {
+		sleep(ctx, lullLook)
+	}
 	if left != nil && c.shrink(work, p, sid, left) == nil {
 		return nil
 	}

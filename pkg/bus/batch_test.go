@@ -219,13 +219,10 @@ func TestBatchesOnAClusterWhoseLeaderGoes(t *testing.T) {
 	conn := connect(t, cl.URLs())
 	l := small(1)
 	l.Replicas = 3
-	eventually(t, "there are three servers for a stream", func() bool {
-		have, err := bus.Ensure(t.Context(), conn, l)
-		if err == nil {
-			l = have
-		}
-		return err == nil
-	})
+	l, err := bus.Ensure(t.Context(), conn, l)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &site{layout: l, conn: conn}
 	p := s.publisher(t, conn, bus.PublisherOptions{AckTimeout: time.Second})
 	c := s.crowd(t, p, 200)

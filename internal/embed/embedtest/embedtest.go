@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/tapedeck-io/tapedeck/internal/embed"
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
 )
@@ -48,7 +51,7 @@ type Cluster struct {
 	cfgs  [3]embed.NATSConfig
 }
 
-// NATSCluster starts three servers and returns when they have a leader.
+// NATSCluster starts three servers and returns when a stream can have a replica on each.
 func NATSCluster(t testing.TB, cfg embed.NATSConfig) *Cluster {
 	t.Helper()
 	c := &Cluster{}
@@ -74,6 +77,7 @@ func NATSCluster(t testing.TB, cfg embed.NATSConfig) *Cluster {
 		}
 	})
 	c.awaitLeader(t)
+	c.awaitPlaces(t)
 	return c
 }
 
@@ -118,6 +122,31 @@ func (c *Cluster) awaitLeader(t testing.TB) {
 		}
 	}
 	t.Fatal("cluster has no leader after 30 s")
+}
+
+// awaitPlaces makes a stream of three replicas, and takes it away: that all servers know
+// their leader does not yet mean that the leader knows how much room each has.
+func (c *Cluster) awaitPlaces(t testing.TB) {
+	t.Helper()
+	nc, err := nats.Connect(c.URLs(), nats.UserInfo(c.cfgs[0].User, c.cfgs[0].Password))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	probe := jetstream.StreamConfig{Name: "PROBE", Replicas: len(c.Nodes), Storage: jetstream.MemoryStorage}
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if _, err = js.CreateStream(t.Context(), probe); err == nil {
+			if err := js.DeleteStream(t.Context(), probe.Name); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+	t.Fatalf("cluster has no place for %d replicas after 30 s: %v", len(c.Nodes), err)
 }
 
 func freePort(t testing.TB) int {

@@ -21,6 +21,7 @@ type proxy struct {
 	conns    map[net.Conn]struct{}
 	loseAck  func(payload string) bool // acknowledgements not to pass on
 	loseSent bool                      // what the client sends
+	down     bool                      // takes no connection
 	lost     int                       // acknowledgements, or pieces of what was sent
 }
 
@@ -62,6 +63,12 @@ func (p *proxy) serve() {
 		client, err := p.ln.Accept()
 		if err != nil {
 			return
+		}
+		var down bool
+		p.set(func() { down = p.down })
+		if down {
+			_ = client.Close()
+			continue
 		}
 		server, err := net.Dial("tcp", p.target)
 		if err != nil {

@@ -299,6 +299,19 @@ func TestALineIsToldWhenItIsLeft(t *testing.T) {
 	}
 }
 
+// However often a character is to be repeated, it is to the end of its line.
+func TestARepeatedCharacterStaysInItsLine(t *testing.T) {
+	term := screen.NewTerminal(10, 3)
+	_, _ = term.Write([]byte("ab\x1b[2000000000b"))
+	if got := text(term); got != "abbbbbbbbb" {
+		t.Errorf("the screen is %q", got)
+	}
+	_, _ = term.Write([]byte("\r\nc\x1b[3b"))
+	if got := text(term); got != "abbbbbbbbb\ncccc" {
+		t.Errorf("the screen is %q", got)
+	}
+}
+
 func BenchmarkTerminalFlood(b *testing.B) {
 	var output []byte
 	for _, fx := range loadFixtures(b) {

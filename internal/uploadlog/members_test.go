@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/tapedeck-io/tapedeck/internal/embed"
 	"github.com/tapedeck-io/tapedeck/internal/embed/embedtest"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
@@ -129,4 +131,46 @@ func TestANameWhoseOwnerWasKilledIsFreeSoon(t *testing.T) {
 	start := time.Now()
 	eventually(t, "the second", sees(b, "same"))
 	t.Logf("after %s", time.Since(start))
+}
+
+// A laggard answers every other read of the bucket as a replica does that lags behind.
+type laggard struct {
+	jetstream.KeyValue
+	old   jetstream.KeyValueEntry
+	reads int
+}
+
+func (l *laggard) Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error) {
+	e, err := l.KeyValue.Get(ctx, key)
+	if l.reads++; err == nil && l.reads%2 == 0 {
+		return l.old, nil
+	}
+	return e, err
+}
+
+// A name whose owner was killed is not taken because a replica lags: an older answer
+// does not mean that somebody refreshes it.
+func TestAnOldAnswerIsNotAnothersName(t *testing.T) {
+	m := NewMembers(dial(t, embedtest.NATS(t)), "same", 1, nil)
+	kv, err := m.bucket(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.Create(t.Context(), "same", []byte("killed")); err != nil {
+		t.Fatal(err)
+	}
+	old, err := kv.Get(t.Context(), "same")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.Put(t.Context(), "same", []byte("killed")); err != nil {
+		t.Fatal(err)
+	}
+	slow := &laggard{KeyValue: kv, old: old}
+	if err := m.announce(t.Context(), slow); err != nil {
+		t.Fatal(err)
+	}
+	if slow.reads < 4 {
+		t.Errorf("the name was free after %d reads: too soon for an old answer to matter", slow.reads)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tapedeck-io/tapedeck/internal/screen"
 	"github.com/tapedeck-io/tapedeck/internal/seekindex"
 	"github.com/tapedeck-io/tapedeck/pkg/events"
 )
@@ -118,6 +119,45 @@ func TestEventsByIndexAndByTime(t *testing.T) {
 				t.Errorf("events are %s, want %s", got, tt.want)
 			}
 		})
+	}
+}
+
+// A range ends where the clock of the player has come to its end. Events behind that
+// whose own clock was set back are not in it.
+func TestARangeEndsBeforeAClockThatWasSetBack(t *testing.T) {
+	s := newSite(t)
+	s.finished("back", terminal(t, "joe", "db-1").wait(time.Second).print("one ").wait(7*time.Second).print("eight ").
+		wait(-5*time.Second).print("three? ").wait(10*time.Second).print("thirteen").add(&events.SessionEnd{}))
+	tests := []struct {
+		to     int64
+		events int
+		output string
+	}{
+		{5000, 2, "one "}, {8001, 4, "one eight three? "}, {13_000, 4, "one eight three? "}, {13_001, 6, "one eight three? thirteen"},
+	}
+	for _, tt := range tests {
+		query := fmt.Sprintf("to_ms=%d", tt.to)
+		if n := strings.Count(s.want("/sessions/back/events?prints=1&"+query, nil), "\n"); n != tt.events {
+			t.Errorf("%d events before %d ms, want %d", n, tt.to, tt.events)
+		}
+		if got := outputOf(t, s.want("/sessions/back/output?"+query, nil)); got != tt.output {
+			t.Errorf("output before %d ms is %q, want %q", tt.to, got, tt.output)
+		}
+	}
+}
+
+// A size that no terminal has comes to the page as the largest that one takes.
+func TestASizeThatIsTooLargeIsTheLargestThereIs(t *testing.T) {
+	s := newSite(t)
+	s.finished("large", terminal(t, "joe", "db-1").wait(time.Second).add(&events.Resize{TerminalSize: "65535:65535"}).add(&events.SessionEnd{}))
+	size := seekindex.Size{TMS: 1000, Cols: screen.MaxCols, Rows: screen.MaxRows}
+	var line seekindex.Timeline
+	s.want("/sessions/large/timeline", &line)
+	if len(line.Sizes) != 2 || line.Sizes[1] != size {
+		t.Errorf("sizes are %v, want %v in the end", line.Sizes, size)
+	}
+	if got, want := s.want("/sessions/large/output", nil), fmt.Sprintf(`[1000,1,"r","%dx%d"]`, size.Cols, size.Rows); !strings.Contains(got, want) {
+		t.Errorf("output is %s, and has no %s", got, want)
 	}
 }
 

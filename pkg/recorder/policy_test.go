@@ -369,34 +369,6 @@ func TestABusThatComesAndGoesLosesAndDoublesNothing(t *testing.T) {
 	s.mustHave(t, session.ID(), says.text.String())
 }
 
-// What is accepted while the bus is away is on disk, also when the stream has been given
-// all that is in the file.
-func TestWhatIsAcceptedWhileTheBusIsAwayIsOnDisk(t *testing.T) {
-	s := newShaky(t)
-	session := start(t, s.recorder(t, s.options(recorder.PolicySpool)), recorder.Spec{User: "joe", Width: 80, Height: 24})
-	says := &saying{s: session}
-	says.lines(t, 1)
-	s.down()
-	says.lines(t, 1)
-	eventually(t, "events go to the spool", func() bool { return held(t, s.dir) == 1 })
-	var before int64
-	for range 50 {
-		says.lines(t, 1)
-		if err := session.Flush(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		info, err := s.dir.Look(spool.NameOf("gateway", session.ID()))
-		if err != nil || info.Next <= before {
-			t.Fatalf("the file ends with event %d, as before the last line (%v)", info.Next, err)
-		}
-		before = info.Next
-	}
-	s.up(t)
-	end(t, session)
-	eventually(t, "the spool is empty", func() bool { return held(t, s.dir) == 0 })
-	s.mustHave(t, session.ID(), says.text.String())
-}
-
 // A crash can come at any moment of the sending: the file is there, and the bus
 // has some of it, or all.
 func TestWhatWasSentBeforeACrashIsNotSentAgain(t *testing.T) {

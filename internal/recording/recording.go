@@ -2,6 +2,7 @@ package recording
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"iter"
@@ -47,7 +48,9 @@ func (g Range) over(rec slicefmt.Record) bool { return g.ToIndex > 0 && rec.Inde
 type Recording struct {
 	name     string
 	size     int64
-	src      source // nil if it is read from the bus
+	etag     string            // of the object; "" if it is none
+	saidBy   [sha256.Size]byte // of the manifest as it is stored; zero without one
+	src      source            // nil if it is read from the bus
 	bus      *busReader
 	manifest *slicefmt.Manifest
 	noMan    error
@@ -67,6 +70,17 @@ func (r *Recording) Name() string { return r.name }
 
 // Size is the stored bytes; 0 if the recording is read from the bus.
 func (r *Recording) Size() int64 { return r.size }
+
+// An Identity tells a recording from any other that is or was kept under its name.
+type Identity [sha256.Size]byte
+
+// Identity is made of what the store says of the object without reading it and of
+// what its manifest says, so whatever was derived from another of the same size,
+// of this one before it was mended, or without its manifest, is known by it. Of a
+// file there is the size and the manifest only.
+func (r *Recording) Identity() Identity {
+	return sha256.Sum256(fmt.Appendf(nil, "%d %q %x", r.size, r.etag, r.saidBy))
+}
 
 // Manifest is the recording's manifest, or nil and why there is none.
 func (r *Recording) Manifest() (*slicefmt.Manifest, error) { return r.manifest, r.noMan }

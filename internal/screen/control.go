@@ -112,6 +112,7 @@ func (t *Terminal) designate(inter, final byte) {
 }
 
 func (t *Terminal) adjust() {
+	t.work += int64(t.cols * t.rows)
 	for _, line := range t.page.lines {
 		for x := range line {
 			line[x] = cell{r: 'E', width: 1}

@@ -39,6 +39,7 @@ type Desktop struct {
 	down        [3]bool // left, middle, right button
 	placeholder string  // is drawn on the canvas
 	frames      int64
+	work        int64 // pixels touched
 }
 
 // Size is the desktop's size in pixels, 0 by 0 before anything says one.
@@ -51,6 +52,9 @@ func (d *Desktop) Size() (width, height int) {
 
 // Frames is how many pictures were drawn.
 func (d *Desktop) Frames() int64 { return d.frames }
+
+// Work is how much drawing there was, in pixels. See [Terminal.Work].
+func (d *Desktop) Work() int64 { return d.work }
 
 // Placeholder is what the desktop says because there are frames that it cannot
 // draw; empty without them.
@@ -107,6 +111,7 @@ func (d *Desktop) resize(width, height int) {
 	if w, h := d.Size(); w == width && h == height {
 		return
 	}
+	d.work += 2 * int64(width*height)
 	was := d.canvas
 	d.canvas = image.NewRGBA(image.Rect(0, 0, width, height))
 	draw.Draw(d.canvas, d.canvas.Rect, image.Black, image.Point{}, draw.Src)
@@ -139,6 +144,7 @@ func (d *Desktop) draw(f tdp.Frame) error {
 	if err != nil {
 		return err
 	}
+	d.work += 2 * int64(img.Bounds().Dx()*img.Bounds().Dy())
 	at := image.Rectangle{Min: f.Rect.Min, Max: f.Rect.Min.Add(img.Bounds().Size())}
 	if w, h := d.Size(); w == 0 || d.frames == 0 && (at.Max.X > w || at.Max.Y > h) {
 		d.resize(max(w, at.Max.X), max(h, at.Max.Y))
@@ -162,6 +168,7 @@ func (d *Desktop) hold(text string) {
 }
 
 func (d *Desktop) drawPlaceholder() {
+	d.work += 40 * int64(d.canvas.Rect.Dx())
 	grey := image.NewUniform(color.RGBA{R: 60, G: 60, B: 66, A: 255})
 	b := d.canvas.Rect
 	band := image.Rect(0, b.Max.Y/2-20, b.Max.X, b.Max.Y/2+20)
@@ -178,6 +185,7 @@ func (d *Desktop) PNG() ([]byte, error) {
 	if d.canvas == nil {
 		return nil, nil
 	}
+	d.work += 4 * int64(d.canvas.Rect.Dx()*d.canvas.Rect.Dy())
 	var out bytes.Buffer
 	enc := png.Encoder{CompressionLevel: png.BestSpeed}
 	if err := enc.Encode(&out, d.canvas); err != nil {

@@ -46,7 +46,7 @@ func (t *Terminal) privateMode(mode int, on bool) {
 func (t *Terminal) alternate(mode int, on bool) {
 	switch {
 	case on && t.altBy == "":
-		t.main.saved, t.alt = t.savedFor(mode), newPage(t.cols, t.rows)
+		t.main.saved, t.alt = t.savedFor(mode), newPage(t.cols, t.rows, &t.work)
 		t.page, t.altBy = &t.alt, strconv.Itoa(mode)
 	case !on && t.altBy != "":
 		t.page, t.altBy, t.alt = &t.main, "", page{}

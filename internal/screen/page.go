@@ -4,6 +4,7 @@ package screen
 type page struct {
 	lines [][]cell
 	saved cursor // what DECSC saved; the zero value is home
+	work  *int64 // the terminal's
 }
 
 // A cursor is what saving the cursor saves.
@@ -15,8 +16,9 @@ type cursor struct {
 	origin bool
 }
 
-func newPage(cols, rows int) page {
-	p := page{lines: make([][]cell, rows)}
+func newPage(cols, rows int, work *int64) page {
+	p := page{lines: make([][]cell, rows), work: work}
+	p.cost(newCost * cols * rows)
 	for i := range p.lines {
 		p.lines[i] = newLine(cols)
 	}
@@ -47,17 +49,25 @@ func mend(line []cell, x int) {
 	}
 }
 
+// newCost is what a new cell costs, in cells that are touched: it is memory.
+const newCost = 16
+
+// cost counts cells that were touched.
+func (p *page) cost(cells int) { *p.work += int64(cells) }
+
 // eraseLine empties the columns from up to but without to.
 func (p *page) eraseLine(y, from, to int, st Style) {
 	line := p.lines[y]
 	mend(line, from)
 	mend(line, to)
 	erase(line[from:to], st)
+	p.cost(to - from)
 }
 
 func (p *page) eraseLines(from, to int, st Style) {
 	for y := from; y < to; y++ {
 		erase(p.lines[y], st)
+		p.cost(len(p.lines[y]))
 	}
 }
 
@@ -65,6 +75,7 @@ func (p *page) eraseLines(from, to int, st Style) {
 func (p *page) scrollUp(top, bottom, n int, st Style) {
 	n = min(n, bottom-top)
 	lines := p.lines[top:bottom]
+	p.cost(len(lines))
 	if n == 1 {
 		first := lines[0]
 		copy(lines, lines[1:])
@@ -77,6 +88,7 @@ func (p *page) scrollUp(top, bottom, n int, st Style) {
 
 func (p *page) scrollDown(top, bottom, n int, st Style) {
 	n = min(n, bottom-top)
+	p.cost(bottom - top)
 	rotate(p.lines[top:bottom], bottom-top-n)
 	p.eraseLines(top, top+n, st)
 }
@@ -91,6 +103,7 @@ func rotate(lines [][]cell, n int) {
 // insert makes room for n empty cells at x; what does not fit is gone.
 func (p *page) insert(x, y, n int, st Style) {
 	line := p.lines[y]
+	p.cost(len(line) - x)
 	n = min(n, len(line)-x)
 	mend(line, x)
 	mend(line, len(line)-n)
@@ -101,6 +114,7 @@ func (p *page) insert(x, y, n int, st Style) {
 // remove takes n cells away at x and fills up from the right.
 func (p *page) remove(x, y, n int, st Style) {
 	line := p.lines[y]
+	p.cost(len(line) - x)
 	n = min(n, len(line)-x)
 	mend(line, x)
 	mend(line, x+n)
@@ -111,6 +125,7 @@ func (p *page) remove(x, y, n int, st Style) {
 // resize makes the page another size. Lines above the first stay only as far as
 // the cursor's line stays on the page.
 func (p *page) resize(cols, rows, above int) {
+	p.cost(newCost * cols * rows)
 	if above > 0 {
 		p.lines = append(p.lines[:0:0], p.lines[above:]...)
 	}

@@ -12,6 +12,7 @@ import (
 // laid down. Modes that only change what keys and mouse send are not in it.
 func (t *Terminal) Redraw() []byte {
 	// Out of the alternate screen first: not every terminal's reset does that.
+	t.work += 4 * int64(t.cols*t.rows)
 	b := []byte("\x1b[?1049l\x1bc")
 	b = t.main.append(b)
 	if t.top != 0 || t.bottom != t.rows {

@@ -34,6 +34,7 @@ type Terminal struct {
 	held   [utf8.UTFMax]byte // an unfinished character
 	heldN  int
 	line   []byte // reused
+	work   int64  // cells touched besides those that were printed on
 }
 
 // NewTerminal is a terminal of a size in columns and rows. A size out of range is
@@ -55,7 +56,7 @@ func ClampSize(cols, rows int) (int, int) {
 
 // reset is what a full reset does.
 func (t *Terminal) reset() {
-	t.main, t.alt = newPage(t.cols, t.rows), page{}
+	t.main, t.alt = newPage(t.cols, t.rows, &t.work), page{}
 	t.page, t.altBy = &t.main, ""
 	t.cur, t.wrap, t.top, t.bottom, t.last = cursor{}, false, 0, t.rows, 0
 	t.noWrap, t.insert, t.newline, t.inverse, t.hidden, t.shape, t.single = false, false, false, false, false, 0, 0
@@ -115,6 +116,7 @@ func (t *Terminal) Text() []string {
 }
 
 func (t *Terminal) rowText(line []cell) string {
+	t.work += int64(len(line))
 	t.line = t.line[:0]
 	for x := range line {
 		t.line = line[x].append(t.line)

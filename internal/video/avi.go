@@ -2,6 +2,7 @@ package video
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -14,7 +15,7 @@ import (
 // this one. A film over 2 GiB does not fit and fails with [ErrTooLong]; w then has
 // no film.
 func AVI(ctx context.Context, w io.WriteSeeker, open Open, o Options) error {
-	return film(ctx, open, o, &aviWriter{w: w, rate: o.Rate})
+	return film(ctx, open, o, &aviWriter{w: w, rate: o.Rate, most: cmp.Or(o.MaxBytes, maxAVI)})
 }
 
 // An aviWriter writes chunks as frames come, and at the end the index and the
@@ -22,6 +23,7 @@ func AVI(ctx context.Context, w io.WriteSeeker, open Open, o Options) error {
 type aviWriter struct {
 	w      io.WriteSeeker
 	rate   int
+	most   int64 // bytes of the film
 	size   image.Point
 	at     int64 // bytes written
 	frames int64
@@ -66,7 +68,9 @@ func (a *aviWriter) frame(img *image.RGBA, changed image.Rectangle, n int64) err
 }
 
 func (a *aviWriter) chunk(b []byte, flags uint32) error {
-	if a.at+int64(len(b)+a.index.Len()) > maxAVI {
+	if total := a.at + int64(len(b)+a.index.Len()); total > a.most && a.most < maxAVI {
+		return fmt.Errorf("%w: %d bytes are full after %d frames", ErrTooLong, a.most, a.frames)
+	} else if total > maxAVI {
 		return fmt.Errorf("%w: an AVI holds 2 GiB, which are full after %d frames; ffmpeg, when it is installed, makes an MP4", ErrTooLong, a.frames)
 	}
 	entry := append([]byte("00dc"), le32(flags, uint32(a.at-aviHeader+4), uint32(len(b)))...)

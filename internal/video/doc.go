@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"image"
 	"iter"
+	"math"
 	"time"
 
 	"github.com/tapedeck-io/tapedeck/internal/cast"
@@ -29,7 +30,7 @@ var (
 	// ErrNothing: nothing was on the screen up to that moment.
 	ErrNothing = errors.New("nothing was drawn")
 	// ErrTooLong: the film does not fit into its format.
-	ErrTooLong = errors.New("film is too long for its format")
+	ErrTooLong = errors.New("film is too long for its format, or for what it may take")
 )
 
 // An Open reads a recording's records from the first.
@@ -63,10 +64,11 @@ const (
 )
 
 // take draws what a record says.
-func (s *stage) take(rec slicefmt.Record) {
-	if s.prepare(rec) {
-		s.apply()
+func (s *stage) take(ctx context.Context, rec slicefmt.Record) error {
+	if !s.prepare(rec) {
+		return ctx.Err()
 	}
+	return s.apply(ctx)
 }
 
 // prepare moves the clock to a record's time, and says whether it draws anything:
@@ -100,7 +102,8 @@ func (s *stage) prepareDesktop(rec slicefmt.Record) bool {
 	return err == nil
 }
 
-func (s *stage) apply() {
+// apply draws it. A record may take long to draw, and ctx ends that, too.
+func (s *stage) apply(ctx context.Context) error {
 	switch {
 	case s.isDesk:
 		if len(s.message.GetTdpbMessage()) > 0 {
@@ -112,13 +115,14 @@ func (s *stage) apply() {
 		w, _ := s.desktop.Size()
 		s.drawn = w > 0
 	case s.event.Code == cast.Output:
-		_, _ = s.term.Write(s.event.Data)
 		s.drawn = true
+		return s.term.Draw(ctx, s.event.Data, math.MaxInt64)
 	case s.event.Code == cast.Resize:
 		if w, h, err := cast.ParseSize(string(s.event.Data), 'x'); err == nil {
 			s.term.Resize(w, h)
 		}
 	}
+	return ctx.Err()
 }
 
 // begin makes the stage what a keyframe shows.

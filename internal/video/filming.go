@@ -2,6 +2,7 @@ package video
 
 import (
 	"bytes"
+	"context"
 	"image"
 	"time"
 
@@ -26,10 +27,10 @@ type filming struct {
 
 // take shows what is on the stage for as long as it was there, and then draws the
 // record. Several records within the time of one frame are one frame.
-func (f *filming) take(rec slicefmt.Record) error {
+func (f *filming) take(ctx context.Context, rec slicefmt.Record) error {
 	before := f.stage.clock
 	if !f.stage.prepare(rec) {
-		return nil
+		return ctx.Err()
 	}
 	if pause := f.stage.clock - before; f.o.MaxIdle > 0 && pause > f.o.MaxIdle {
 		f.cut += pause - f.o.MaxIdle
@@ -44,9 +45,8 @@ func (f *filming) take(rec slicefmt.Record) error {
 			return err
 		}
 	}
-	f.stage.apply()
 	f.last = at
-	return nil
+	return f.stage.apply(ctx)
 }
 
 // show shows what is on the stage for n frames.
@@ -98,22 +98,22 @@ func difference(a, b *image.RGBA) image.Rectangle {
 
 // sizes learns from a record what size the picture has, and says whether it may
 // have changed. It draws no more than it must.
-func (s *stage) sizes(rec slicefmt.Record) bool {
+func (s *stage) sizes(ctx context.Context, rec slicefmt.Record) (changed bool, err error) {
 	if !s.prepare(rec) {
-		return false
+		return false, ctx.Err()
 	}
 	if !s.isDesk {
 		if s.event.Code == cast.Resize {
-			s.apply()
+			err = s.apply(ctx)
 		}
 		known := s.drawn
 		s.drawn = true
-		return !known || s.event.Code == cast.Resize
+		return !known || s.event.Code == cast.Resize, err
 	}
 	m, err := tdp.Parse(s.message.GetMessage())
 	if err == nil && s.drawn && m.Type() != tdp.TypeScreenSize && m.Type() != tdp.TypeActivated {
-		return false
+		return false, ctx.Err()
 	}
-	s.apply()
-	return s.drawn
+	err = s.apply(ctx)
+	return s.drawn, err
 }

@@ -27,7 +27,9 @@ func PNG(ctx context.Context, w io.Writer, open Open, from *Keyframe, at time.Du
 		if s.begun && !rec.Time().IsZero() && rec.Time().Sub(s.origin) > at {
 			break
 		}
-		s.take(rec)
+		if err := s.take(ctx, rec); err != nil {
+			return err
+		}
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -48,6 +50,9 @@ type Options struct {
 	Rate int
 	// MaxIdle shortens every pause to this; 0 keeps them.
 	MaxIdle time.Duration
+	// MaxBytes is what the film may take; 0 for no limit. A film that would take
+	// noticeably more fails with [ErrTooLong].
+	MaxBytes int64
 }
 
 // A sink takes the frames of a film. An image is the caller's again afterwards.
@@ -76,7 +81,7 @@ func film(ctx context.Context, open Open, o Options, out sink) error {
 	f := &filming{o: o, out: out, stage: newStage(), shown: image.NewRGBA(image.Rectangle{Max: size})}
 	for rec, err := range open(ctx) {
 		if err == nil {
-			err = f.take(rec)
+			err = f.take(ctx, rec)
 		}
 		if err != nil {
 			return err
@@ -98,7 +103,11 @@ func largest(ctx context.Context, open Open) (image.Point, error) {
 		if err != nil {
 			return size, err
 		}
-		if s.sizes(rec) {
+		changed, err := s.sizes(ctx, rec)
+		if err != nil {
+			return size, err
+		}
+		if changed {
 			p := s.size()
 			size = image.Point{X: max(size.X, p.X), Y: max(size.Y, p.Y)}
 		}

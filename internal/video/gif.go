@@ -15,8 +15,25 @@ import (
 // less: viewers play no more. Its error wraps [ErrNothing] if nothing was drawn.
 func GIF(ctx context.Context, w io.Writer, open Open, o Options) error {
 	o.Rate = min(o.Rate, 10)
+	if o.MaxBytes > 0 {
+		w = &limited{w, o.MaxBytes}
+	}
 	g := &gifWriter{w: bufio.NewWriterSize(w, 64<<10), rate: o.Rate}
 	return film(ctx, open, o, g)
+}
+
+// limited is a writer that takes so many bytes.
+type limited struct {
+	w    io.Writer
+	left int64
+}
+
+// Write fails with ErrTooLong rather than write more.
+func (l *limited) Write(b []byte) (int, error) {
+	if l.left -= int64(len(b)); l.left < 0 {
+		return 0, ErrTooLong
+	}
+	return l.w.Write(b)
 }
 
 // A gifWriter writes frames as they come: image/gif wants all of them in memory.

@@ -23,7 +23,7 @@ func HasFFmpeg() bool {
 func MP4(ctx context.Context, file *os.File, open Open, o Options) error {
 	ctx, kill := context.WithCancel(ctx)
 	defer kill()
-	f := &ffmpeg{ctx: ctx, path: file.Name(), rate: o.Rate}
+	f := &ffmpeg{ctx: ctx, path: file.Name(), rate: o.Rate, most: o.MaxBytes}
 	err := film(ctx, open, o, f)
 	if f.in != nil && !f.ended { // the recording could not be read to its end
 		kill()
@@ -37,6 +37,7 @@ type ffmpeg struct {
 	ctx  context.Context
 	path string
 	rate int
+	most int64 // bytes of the film; 0 for no limit
 	cmd  *exec.Cmd
 	in   io.WriteCloser // nil until it runs
 	said bytes.Buffer
@@ -66,12 +67,31 @@ func (f *ffmpeg) frame(img *image.RGBA, _ image.Rectangle, n int64) error {
 			return errors.Join(f.wait(), f.ctx.Err())
 		}
 	}
+	return f.full()
+}
+
+// full looks at what the program has written so far. It may hold some frames, and so
+// take a little more than it may.
+func (f *ffmpeg) full() error {
+	if f.most == 0 {
+		return nil
+	}
+	info, err := os.Stat(f.path)
+	if err != nil {
+		return fmt.Errorf("look at the film: %w", err)
+	}
+	if info.Size() > f.most {
+		return fmt.Errorf("%w: it has %d bytes, %d at most", ErrTooLong, info.Size(), f.most)
+	}
 	return nil
 }
 
 func (f *ffmpeg) end() error {
 	_ = f.in.Close() // it says what is wrong when it ends
-	return f.wait()
+	if err := f.wait(); err != nil {
+		return err
+	}
+	return f.full()
 }
 
 func (f *ffmpeg) wait() error {

@@ -10,6 +10,7 @@ import (
 	"image/draw"
 	"image/gif"
 	"image/png"
+	"io"
 	"iter"
 	"os"
 	"os/exec"
@@ -145,7 +146,9 @@ func TestAPictureBeginsAtAKeyframe(t *testing.T) {
 	tp := terminal(t)
 	s := newStage()
 	for _, r := range tp.recs[:3] {
-		s.take(r)
+		if err := s.take(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
 	}
 	w, h := s.term.Size()
 	from := &Keyframe{At: 60 * time.Second, Zero: epoch, Width: w, Height: h, Screen: s.term.Redraw(), Clock: s.dec.Clock()}
@@ -250,6 +253,39 @@ func TestFilmsShowWhatTheDesktopShowed(t *testing.T) {
 		}
 		checkPixels(t, name+" at 0.5 s", frameAt(t, f.Name(), 5), map[image.Point]color.RGBA{{20, 60}: red, {60, 60}: {A: 255}}, 40)
 		checkPixels(t, name+" at 2.5 s", frameAt(t, f.Name(), 25), map[image.Point]color.RGBA{{20, 60}: red, {60, 60}: green, {100, 60}: blue}, 40)
+	}
+}
+
+// A film over what it may take is refused, as is one for which nobody waits.
+func TestAFilmMayTakeSoMuchAndNoMore(t *testing.T) {
+	gone, stop := context.WithCancel(t.Context())
+	stop()
+	films := map[string]func(ctx context.Context, f *os.File, o Options) error{
+		"gif": func(ctx context.Context, f *os.File, o Options) error { return GIF(ctx, f, desktop(t).open(nil), o) },
+		"avi": func(ctx context.Context, f *os.File, o Options) error { return AVI(ctx, f, desktop(t).open(nil), o) },
+		"mp4": func(ctx context.Context, f *os.File, o Options) error { return MP4(ctx, f, desktop(t).open(nil), o) },
+	}
+	for name, film := range films {
+		f, err := os.Create(filepath.Join(t.TempDir(), "film."+name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := film(t.Context(), f, Options{Rate: 10, MaxBytes: 300}); !errors.Is(err, ErrTooLong) {
+			t.Errorf("%s of 300 bytes at most: %v", name, err)
+		}
+		if err := f.Truncate(0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		if err := film(t.Context(), f, Options{Rate: 10, MaxBytes: 1 << 20}); err != nil {
+			t.Errorf("%s of a megabyte at most: %v", name, err)
+		}
+		if err := film(gone, f, Options{Rate: 10}); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s for nobody: %v", name, err)
+		}
 	}
 }
 

@@ -122,7 +122,7 @@ func (c *exportCommand) picture(ctx context.Context, rec *opened, w io.Writer) e
 	var from *video.Keyframe
 	if !c.isFile() && !rec.FromBus() {
 		x, err := seekindex.Open(ctx, rec.in.store, c.What)
-		if err == nil && x.Of(rec.Size()) { // without one the picture is the same
+		if err == nil && x.Of(rec.Recording) { // without one the picture is the same
 			if f, err := x.Keyframe(ctx, at.Milliseconds()); err == nil {
 				from = &video.Keyframe{At: time.Duration(f.TMS) * time.Millisecond, Zero: f.Zero, Width: f.Cols, Height: f.Rows,
 					Screen: f.Data, PNG: f.PNG, Clock: f.Clock}

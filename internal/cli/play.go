@@ -82,7 +82,7 @@ func (c *playCommand) jump(rec *opened, log *slog.Logger) play.Jump {
 func keyframe(ctx context.Context, rec *opened, sid string, index **seekindex.Index, at time.Duration) (seekindex.Frame, error) {
 	if *index == nil {
 		x, err := seekindex.Open(ctx, rec.in.store, sid)
-		if err == nil && !x.Of(rec.Size()) {
+		if err == nil && !x.Of(rec.Recording) {
 			err = seekindex.ErrCorrupt
 		}
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"time"
@@ -31,13 +32,16 @@ func Build(ctx context.Context, rec *recording.Recording, w io.Writer) error {
 		_ = spool.Close()
 		_ = os.Remove(spool.Name())
 	}()
-	b := newBuilder(spool)
+	return newBuilder(spool).build(ctx, rec, w)
+}
+
+func (b *builder) build(ctx context.Context, rec *recording.Recording, w io.Writer) error {
 	if err := b.read(ctx, rec); err != nil {
 		return fmt.Errorf("index %s: %w", rec.Name(), err)
 	}
 	m, _ := rec.Manifest()
 	b.survey.finish(m)
-	if err := b.writeTo(w, rec.Size()); err != nil {
+	if err := b.writeTo(w, rec.Identity()); err != nil {
 		return fmt.Errorf("index %s: write: %w", rec.Name(), err)
 	}
 	return nil
@@ -52,6 +56,11 @@ type builder struct {
 	shows   bool // something was drawn
 	script  transcript
 	events  int64
+
+	drawn   int64  // bytes given to the screen
+	free    int64  // work that nothing need be drawn for
+	blind   bool   // there was too much work: nothing is drawn any more
+	damaged *int64 // the first index that could not be read
 
 	spool   *os.File // pictures, those that were thinned out included
 	out     *bufio.Writer
@@ -77,8 +86,15 @@ const (
 	desktopBytes = 1 << 20 // at least, between two pictures of a desktop
 )
 
+// What drawing may cost, in cells and pixels (see [screen.Terminal.Work]): half a
+// minute or so for nothing, and for every byte several times what usual output takes.
+const (
+	freeWork    = 1 << 32
+	workPerByte = 64
+)
+
 func newBuilder(spool *os.File) *builder {
-	b := &builder{survey: newSurvey(), spool: spool, out: bufio.NewWriterSize(spool, 256<<10), spacing: firstSpacing, every: firstEvery}
+	b := &builder{survey: newSurvey(), spool: spool, out: bufio.NewWriterSize(spool, 256<<10), spacing: firstSpacing, every: firstEvery, free: freeWork}
 	b.term = screen.NewTerminal(80, 24)
 	b.term.OnLine = func(line string) { b.script.add(b.survey.now, line) }
 	return b
@@ -89,18 +105,21 @@ func (b *builder) read(ctx context.Context, rec *recording.Recording) error {
 		if err != nil {
 			if damaged(err) && ctx.Err() == nil {
 				b.survey.damage(err)
+				b.damaged = &b.survey.next
 				break
 			}
 			return err
 		}
-		if err := b.take(r); err != nil {
+		if err := b.take(ctx, r); err != nil {
 			return err
 		}
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	b.readScreen()
+	if !b.blind {
+		b.readScreen()
+	}
 	return b.out.Flush()
 }
 
@@ -116,7 +135,10 @@ func damaged(err error) bool {
 }
 
 // take learns from one record, and makes a picture behind it if one is due.
-func (b *builder) take(r slicefmt.Record) error {
+func (b *builder) take(ctx context.Context, r slicefmt.Record) error {
+	if err := ctx.Err(); err != nil { // a few bytes of a part may be many records
+		return err
+	}
 	b.events++
 	var one *events.OneOf // nil for a print, and for an event that nobody knows
 	if r.Case != casePrint {
@@ -125,16 +147,31 @@ func (b *builder) take(r slicefmt.Record) error {
 		}
 	}
 	b.survey.take(r, one)
+	if b.blind {
+		b.survey.desktopSize(one.GetDesktopRecording().GetMessage())
+		return nil
+	}
 	if b.survey.Kind == "desktop" {
 		b.takeDesktop(one)
-	} else if err := b.takeTerminal(r); err != nil {
+	} else if err := b.takeTerminal(ctx, r); err != nil {
 		return err
+	}
+	if b.blind = b.work() > b.budget(); b.blind {
+		b.survey.problem("undrawn", "What the session shows takes more work to draw than its length allows. From here on there are no pictures to jump to.")
+		if b.script.cutAt == 0 {
+			b.script.cutAt = max(b.survey.now, 1)
+		}
+		return nil
 	}
 	if !b.due(r.Part) {
 		return nil
 	}
 	return b.picture(r)
 }
+
+func (b *builder) work() int64 { return b.term.Work() + b.desktop.Work() }
+
+func (b *builder) budget() int64 { return b.free + workPerByte*b.drawn }
 
 func (b *builder) takeDesktop(one *events.OneOf) {
 	d := one.GetDesktopRecording()
@@ -148,7 +185,7 @@ func (b *builder) takeDesktop(one *events.OneOf) {
 	case len(d.GetTdpbMessage()) > 0:
 		b.desktop.ApplyTDPB()
 	}
-	b.since += int64(len(d.GetMessage()) + len(d.GetTdpbMessage()))
+	b.drew(len(d.GetMessage()) + len(d.GetTdpbMessage()))
 	if w, h := b.desktop.Size(); w > 0 {
 		b.survey.resized(w, h)
 		b.shows = true
@@ -156,7 +193,9 @@ func (b *builder) takeDesktop(one *events.OneOf) {
 	b.survey.Placeholder = b.desktop.Placeholder()
 }
 
-func (b *builder) takeTerminal(r slicefmt.Record) error {
+func (b *builder) drew(n int) { b.since, b.drawn = b.since+int64(n), b.drawn+int64(n) }
+
+func (b *builder) takeTerminal(ctx context.Context, r slicefmt.Record) error {
 	e, ok, err := b.dec.Decode(r)
 	if err != nil && !errors.Is(err, cast.ErrDesktop) {
 		return nil // as above
@@ -169,9 +208,12 @@ func (b *builder) takeTerminal(r slicefmt.Record) error {
 	}
 	switch e.Code {
 	case cast.Output:
-		_, _ = b.term.Write(e.Data)
-		b.since += int64(len(e.Data))
+		b.drew(len(e.Data))
 		b.shows = true
+		// What is too much work take sees, and draws nothing any more.
+		if err := b.term.Draw(ctx, e.Data, b.budget()-b.desktop.Work()); err != nil && !errors.Is(err, screen.ErrWork) {
+			return err
+		}
 	case cast.Resize:
 		if w, h, err := cast.ParseSize(string(e.Data), 'x'); err == nil {
 			b.term.Resize(w, h)
@@ -196,86 +238,14 @@ func (b *builder) readScreen() {
 	}
 }
 
-// due says whether there should be a picture behind the record that was taken.
-func (b *builder) due(part int) bool {
-	if !b.shows || b.since == 0 {
-		return false
-	}
-	if len(b.dir) == 0 {
-		return b.survey.Kind == "desktop" || b.term.Settled()
-	}
-	passed := b.survey.now - b.lastAt
-	if b.survey.Kind == "desktop" {
-		// Pictures are large: together they are a part of what the frames are.
-		enough := max(desktopBytes, 4*b.lastSize)
-		return b.since >= enough || passed >= b.every && b.since >= enough/4 || part != b.lastPart && b.since >= b.lastSize
-	}
-	return b.term.Settled() && (b.since >= b.spacing || passed >= b.every && b.since >= slowBytes || part != b.lastPart)
-}
-
-// picture puts one behind record r.
-func (b *builder) picture(r slicefmt.Record) error {
-	data, err := b.draw()
-	if err != nil {
-		return err
-	}
-	if len(data) > maxPicture { // a desktop of 8K that does not compress: the next try is as far off as any
-		b.since = 0
-		return nil
-	}
-	if _, err := b.out.Write(data); err != nil {
-		return err
-	}
-	clock := b.dec.Clock()
-	e := entry{offset: b.spooled, bytes: int64(len(data)), tms: b.survey.now, index: r.Index, last: clock.Last}
-	e.cols, e.rows = b.size()
-	if clock.Begun {
-		e.lastAt = clock.LastAt.UnixNano()
-	}
-	b.dir = append(b.dir, e)
-	b.spooled += e.bytes
-	b.since, b.lastAt, b.lastPart, b.lastSize = 0, e.tms, r.Part, e.bytes
-	if len(b.dir) == maxKeyframes {
-		b.thin()
-	}
-	return nil
-}
-
-func (b *builder) draw() ([]byte, error) {
-	if b.survey.Kind == "desktop" {
-		return b.desktop.PNG()
-	}
-	return pack(b.term.Redraw()), nil
-}
-
-func (b *builder) size() (int, int) {
-	if b.survey.Kind == "desktop" {
-		return b.desktop.Size()
-	}
-	return b.term.Size()
-}
-
-// thin keeps every second picture, and makes them half as often from now on.
-func (b *builder) thin() {
-	kept := b.dir[:0]
-	for i, e := range b.dir {
-		if i%2 == 0 {
-			kept = append(kept, e)
-		}
-	}
-	b.dir = kept
-	b.spacing *= 2
-	b.every *= 2
-}
-
 // writeTo writes the index, the pictures that are left from the spool.
-func (b *builder) writeTo(w io.Writer, recordingBytes int64) error {
+func (b *builder) writeTo(w io.Writer, of recording.Identity) error {
 	script := b.script.finish()
-	s := summary{Timeline: b.survey.Timeline, Origin: b.survey.zero, TranscriptToMS: b.script.cutAt, LinesOmitted: b.script.omitted}
+	s := summary{Timeline: b.survey.Timeline, Origin: b.survey.zero, TranscriptToMS: b.script.cutAt, LinesOmitted: b.script.omitted, DamagedAt: b.damaged}
 	if c := b.dec.Clock(); c.Begun {
 		s.BaseNS, s.Printed = int64(c.Base), c.Printed
 	}
-	h := header{transcript: int64(len(script)), recording: recordingBytes, events: b.events}
+	h := header{transcript: int64(len(script)), recording: of, events: b.events, transcriptCRC: crc32.ChecksumIEEE(script)}
 	dir := make([]entry, len(b.dir))
 	for i, e := range b.dir {
 		dir[i] = e

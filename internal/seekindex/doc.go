@@ -4,9 +4,9 @@
 // events behind it instead of all that came before.
 //
 // An index is derived. It is made by reading the recording once ([Build]), the
-// same recording gives the same bytes, and one that is lost, of another version or
-// of another recording is made anew ([Worker]). Nothing needs it: who finds none
-// begins at the recording's start.
+// same recording gives the same bytes, and one that is lost, changed, of another
+// version or of another recording is made anew ([Worker]). Nothing needs it: who finds
+// none begins at the recording's start.
 //
 // docs/index.md has the format byte by byte.
 //
@@ -14,8 +14,12 @@
 //
 // Building holds a screen, a picture and lists whose lengths are bounded by
 // constants, whatever the recording's length; pictures wait in a temporary file.
-// Reading checks every length before it allocates, and takes two requests for the
-// first picture: one for the front of the index, one for the picture.
+// Output that would take more work to draw than its length allows is not drawn to its
+// end, and the timeline says from when on. What is written is within what is read.
+//
+// Reading checks every length before it allocates and the checksum of everything
+// before it is given away, and takes two requests for the first picture: one for the
+// front of the index, one for the picture.
 package seekindex
 
 import (
@@ -28,7 +32,7 @@ import (
 
 // Version is the version of indexes that this package writes, and the only one it
 // reads.
-const Version = 1
+const Version = 2
 
 // Suffix of an index's name, behind the session id.
 const Suffix = ".index"
@@ -39,8 +43,10 @@ var (
 	ErrNotFound = errors.New("no seek index")
 	// ErrVersion: the index is of another version. It is to be made anew.
 	ErrVersion = errors.New("seek index is of another version")
-	// ErrCorrupt: the index contradicts itself. It is to be made anew.
+	// ErrCorrupt: the index contradicts itself or a checksum. It is to be made anew.
 	ErrCorrupt = errors.New("seek index is corrupt")
+	// ErrTooLong: making the index took too long, and was given up.
+	ErrTooLong = errors.New("making the index takes too long")
 	// ErrNoKeyframe: there is no picture at or before that time.
 	ErrNoKeyframe = errors.New("no keyframe there")
 )

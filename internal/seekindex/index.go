@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"sort"
 	"time"
 
 	"github.com/tapedeck-io/tapedeck/internal/cast"
+	"github.com/tapedeck-io/tapedeck/internal/recording"
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
 )
 
@@ -52,7 +54,7 @@ func Open(ctx context.Context, store Store, sid string) (*Index, error) {
 		}
 	}
 	if err == nil {
-		x.summary, x.dir, err = decodeFront(x.header, front[headerSize:x.header.front()])
+		x.summary, x.dir, err = decodeFront(x.header, front[:x.header.front()])
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", x.key, err)
@@ -69,8 +71,45 @@ func (x *Index) get(ctx context.Context, off, n int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(body, n))
 }
 
-// Of says whether the index is of a recording of that many stored bytes.
-func (x *Index) Of(size int64) bool { return x.header.recording == size }
+// Of says whether the index is of that recording, as it is stored now.
+func (x *Index) Of(rec *recording.Recording) bool { return x.header.recording == rec.Identity() }
+
+// Damaged says whether the recording could not be read to its end when the index was
+// made.
+func (x *Index) Damaged() bool { return x.summary.DamagedAt != nil }
+
+// mended says whether what was damaged when the index was made can be read now: bytes
+// may have been restored without the store calling it another object, and this program
+// may know a version that an older one did not. It reads a part at most.
+func (x *Index) mended(ctx context.Context, rec *recording.Recording) (bool, error) {
+	if !x.Damaged() {
+		return false, nil
+	}
+	at := *x.summary.DamagedAt
+	for r, err := range rec.Records(ctx, recording.Range{FromIndex: max(at-1, 0)}) {
+		switch {
+		case err != nil && damaged(err) && ctx.Err() == nil:
+			return false, nil
+		case err != nil:
+			return false, err
+		case r.Index >= at:
+			return true, nil
+		}
+	}
+	return true, ctx.Err()
+}
+
+// verify reads all of the index, and its error wraps ErrCorrupt if it is not as its
+// checksums say.
+func (x *Index) verify(ctx context.Context) error {
+	for i := range x.dir {
+		if _, err := x.picture(ctx, i); err != nil {
+			return err
+		}
+	}
+	_, err := x.script(ctx)
+	return err
+}
 
 // Events is how many events the recording has.
 func (x *Index) Events() int64 { return x.header.events }
@@ -121,14 +160,11 @@ func (x *Index) frame(ctx context.Context, i int) (Frame, error) {
 	if i < 0 {
 		return Frame{}, fmt.Errorf("%s: %w", x.key, ErrNoKeyframe)
 	}
-	e := x.dir[i]
-	data, err := x.get(ctx, x.header.front()+e.offset, e.bytes)
+	data, err := x.picture(ctx, i)
 	if err != nil {
-		return Frame{}, fmt.Errorf("read picture %d of %s: %w", i, x.key, err)
+		return Frame{}, err
 	}
-	if int64(len(data)) < e.bytes {
-		return Frame{}, fmt.Errorf("read picture %d of %s: %w: %d bytes of %d are there", i, x.key, ErrCorrupt, len(data), e.bytes)
-	}
+	e := x.dir[i]
 	f := Frame{TMS: e.tms, Index: e.index, Cols: e.cols, Rows: e.rows, Zero: x.summary.Origin}
 	if x.summary.Kind == "desktop" {
 		f.PNG = data
@@ -140,4 +176,33 @@ func (x *Index) frame(ctx context.Context, i int) (Frame, error) {
 	f.Clock = cast.Clock{Begun: true, Printed: x.summary.Printed, Origin: x.summary.Origin, Base: time.Duration(x.summary.BaseNS),
 		Last: e.last, LastAt: unixNano(e.lastAt)}
 	return f, nil
+}
+
+// picture is a picture as it is stored.
+func (x *Index) picture(ctx context.Context, i int) ([]byte, error) {
+	e := x.dir[i]
+	data, err := x.checked(ctx, x.header.front()+e.offset, e.bytes, e.crc)
+	if err != nil {
+		return nil, fmt.Errorf("read picture %d of %s: %w", i, x.key, err)
+	}
+	return data, nil
+}
+
+// checked reads bytes that have a checksum. When the index was replaced since it was
+// opened they are another's, or beyond the end, and that is as good as a wrong one.
+func (x *Index) checked(ctx context.Context, off, n int64, crc uint32) ([]byte, error) {
+	data, err := x.get(ctx, off, n)
+	if errors.Is(err, s3store.ErrRange) || errors.Is(err, s3store.ErrNotFound) {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) < n {
+		return nil, fmt.Errorf("%w: %d bytes of %d are there", ErrCorrupt, len(data), n)
+	}
+	if crc32.ChecksumIEEE(data) != crc {
+		return nil, fmt.Errorf("%w: its checksum is wrong", ErrCorrupt)
+	}
+	return data, nil
 }

@@ -270,7 +270,7 @@ func TestAnIndexThatIsNoGoodIsNoticed(t *testing.T) {
 		want error
 	}{
 		"empty": {nil, ErrCorrupt}, "other": {[]byte(strings.Repeat("x", 100)), ErrCorrupt}, "version": {broken(11, 6), ErrVersion},
-		"cut": {good[:90], ErrCorrupt}, "timeline": {broken(headerSize+3, 1), ErrCorrupt}, "lengths": {broken(16, 0x40), ErrCorrupt},
+		"cut": {good[:90], ErrCorrupt}, "old": {broken(11, Version^1), ErrVersion}, "identity": {broken(60, 1), ErrCorrupt}, "timeline": {broken(headerSize+3, 1), ErrCorrupt}, "lengths": {broken(16, 0x40), ErrCorrupt},
 	} {
 		if err := s.Put(t.Context(), s.Key("bad"+Suffix), tt.body, false); err != nil {
 			t.Fatal(err)
@@ -292,7 +292,7 @@ func FuzzFront(f *testing.F) {
 		if err != nil || int64(len(b)) < h.front() {
 			return
 		}
-		if _, dir, err := decodeFront(h, b[headerSize:h.front()]); err == nil && len(dir) > maxKeyframes {
+		if _, dir, err := decodeFront(h, b[:h.front()]); err == nil && len(dir) > maxKeyframes {
 			t.Fatalf("%d pictures", len(dir))
 		}
 	})

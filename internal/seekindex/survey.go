@@ -1,7 +1,9 @@
 package seekindex
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -34,15 +36,15 @@ const (
 // A survey learns from each record what the timeline says.
 type survey struct {
 	Timeline
-	zero    time.Time
-	now     int64 // of the newest record
-	next    int64 // the index that comes if none is missing
-	any     bool
-	minIdle int64
+	zero time.Time
+	now  int64 // of the newest record
+	next int64 // the index that comes if none is missing
+	any  bool
+	text int // bytes of the markers listed
 }
 
 func newSurvey() *survey {
-	return &survey{minIdle: idleMS, Timeline: Timeline{
+	return &survey{Timeline: Timeline{
 		BucketMS: 100, Activity: []int64{}, Markers: []Marker{}, Idle: []Idle{}, Sizes: []Size{}, Keyframes: []Keyframe{}, Problems: []Problem{},
 	}}
 }
@@ -54,8 +56,8 @@ func (s *survey) take(rec slicefmt.Record, one *events.OneOf) {
 		s.zero = rec.Time()
 	}
 	s.now = max(s.now, rec.Time().Sub(s.zero).Milliseconds())
-	if s.any && s.now-before >= s.minIdle {
-		s.idle(before, s.now)
+	if s.any && s.now-before >= idleMS {
+		s.idle(Idle{before, s.now})
 	}
 	if rec.Index > s.next {
 		s.problem("gap", countText(rec.Index-s.next, "event is missing here.", "events are missing here."))
@@ -98,15 +100,6 @@ func (s *survey) activity(n int64) {
 	s.Activity[s.now/s.BucketMS] += n
 }
 
-// idle lists a stretch. When there are too many, the shorter ones go.
-func (s *survey) idle(from, to int64) {
-	s.Idle = append(s.Idle, Idle{from, to})
-	for len(s.Idle) > maxListed {
-		s.minIdle *= 2
-		s.Idle = slices.DeleteFunc(s.Idle, func(i Idle) bool { return i.ToMS-i.FromMS < s.minIdle })
-	}
-}
-
 func (s *survey) problem(kind, text string) {
 	if len(s.Problems) == maxProblems {
 		s.Omitted++
@@ -146,13 +139,15 @@ func (s *survey) resized(cols, rows int) {
 }
 
 func (s *survey) marker(rec slicefmt.Record, one *events.OneOf) {
-	if len(s.Markers) == maxListed {
-		s.Omitted++
-		return
-	}
-	m := Marker{TMS: s.now, Index: rec.Index, Type: string(rec.Type), Label: clean(labelOf(one))}
+	m := Marker{TMS: s.now, Index: rec.Index, Type: clean(string(rec.Type)), Label: clean(labelOf(one))}
 	if e, err := events.Unwrap(one); err == nil {
-		m.Code = e.GetMetadata().GetCode()
+		m.Code = clean(e.GetMetadata().GetCode())
+	}
+	text, err := json.Marshal(m)
+	if s.text += len(text) + 1; err != nil || len(s.Markers) == maxListed || s.text > maxMarkers {
+		s.Omitted++
+		s.text = maxMarkers // what comes after one that is left out is, too
+		return
 	}
 	s.Markers = append(s.Markers, m)
 }
@@ -168,6 +163,7 @@ func (s *survey) damage(err error) {
 
 // finish learns what the manifest says of the end.
 func (s *survey) finish(m *slicefmt.Manifest) {
+	slices.SortFunc(s.Idle, func(a, b Idle) int { return cmp.Compare(a.FromMS, b.FromMS) })
 	if m == nil {
 		return
 	}

@@ -54,14 +54,15 @@ type Keyframe struct {
 // A Problem is something that is not well, where it happened.
 type Problem struct {
 	TMS  int64  `json:"t_ms"`
-	Kind string `json:"kind"` // gap, abandoned, corrupt, truncated
+	Kind string `json:"kind"` // gap, abandoned, corrupt, truncated, undrawn
 	Text string `json:"text"`
 }
 
 // What bounds an index, however long the recording is.
 const (
 	maxBuckets    = 1000
-	maxListed     = 5000 // of each list
+	maxListed     = 5000    // of each list
+	maxMarkers    = 6 << 20 // bytes of the markers as JSON: with the other lists at their longest it is less than maxSummary
 	maxProblems   = 100
 	maxLabel      = 200 // runes
 	idleMS        = 2000

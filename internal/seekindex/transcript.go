@@ -102,15 +102,11 @@ type Line struct {
 // until f returns false. There are none of a desktop. See [Index.Omitted] for what
 // is not in it.
 func (x *Index) Transcript(ctx context.Context, f func(Line) bool) error {
-	if x.header.transcript == 0 {
-		return nil
+	packed, err := x.script(ctx)
+	if err != nil || len(packed) == 0 {
+		return err
 	}
-	body, err := x.store.GetRange(ctx, x.key, x.header.front()+x.header.pictures, x.header.transcript)
-	if err != nil {
-		return fmt.Errorf("read transcript of %s: %w", x.key, err)
-	}
-	defer body.Close()
-	z := flate.NewReader(io.LimitReader(body, x.header.transcript))
+	z := flate.NewReader(bytes.NewReader(packed))
 	defer z.Close()
 	lines := bufio.NewScanner(io.LimitReader(z, 2*maxTranscript))
 	for lines.Scan() {
@@ -127,6 +123,18 @@ func (x *Index) Transcript(ctx context.Context, f func(Line) bool) error {
 		return fmt.Errorf("read transcript of %s: %w", x.key, err)
 	}
 	return nil
+}
+
+// script is the transcript as it is stored.
+func (x *Index) script(ctx context.Context) ([]byte, error) {
+	if x.header.transcript == 0 {
+		return nil, nil
+	}
+	packed, err := x.checked(ctx, x.header.front()+x.header.pictures, x.header.transcript, x.header.transcriptCRC)
+	if err != nil {
+		return nil, fmt.Errorf("read transcript of %s: %w", x.key, err)
+	}
+	return packed, nil
 }
 
 // Search is the first lines of the transcript that have a text in them, whatever

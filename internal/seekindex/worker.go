@@ -29,7 +29,24 @@ type Worker struct {
 	store IndexStore
 	log   *slog.Logger
 	turn  chan struct{} // one token: whoever has it makes an index
+
+	patience func(recordingBytes int64) time.Duration // how long making one may take
+	gaveUp   map[recording.Identity]time.Time         // those that took longer, and when; whoever has the turn
 }
+
+// patience is how long making an index may take: several times what it takes, so that
+// a recording that is made to take for ever, or a store that answers a byte a minute,
+// does not hold up the indexes of all others.
+func patience(recordingBytes int64) time.Duration {
+	return 10*time.Minute + time.Duration(recordingBytes>>20)*time.Second
+}
+
+const (
+	// tryAgain is when one that took too long is tried again.
+	tryAgain = 24 * time.Hour
+	// maxGaveUp bounds what is remembered of them.
+	maxGaveUp = 1000
+)
 
 // An IndexStore is a WriteStore that can be searched for recordings.
 type IndexStore interface {
@@ -45,16 +62,29 @@ func NewWorker(lib *recording.Library, store IndexStore, log *slog.Logger) *Work
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	w := &Worker{lib: lib, store: store, log: log, turn: make(chan struct{}, 1)}
+	w := &Worker{lib: lib, store: store, log: log, turn: make(chan struct{}, 1),
+		patience: patience, gaveUp: map[recording.Identity]time.Time{}}
 	w.turn <- struct{}{}
 	return w
 }
 
 // Ensure opens the index of a finished session, and makes it first if there is none
-// or if it is old, corrupt or of another recording. Its error wraps
-// [recording.ErrNotFound] if there is no such session and [recording.ErrRunning] if
-// it is not finished.
+// or if it is old, corrupt, of another recording, or of one that was damaged and is
+// not any more. Its error wraps [recording.ErrNotFound] if there is no such session,
+// [recording.ErrRunning] if it is not finished, and [ErrTooLong] if making the index
+// took too long, today or a little while ago.
 func (w *Worker) Ensure(ctx context.Context, sid string) (*Index, error) {
+	return w.ensure(ctx, sid, false)
+}
+
+// Mend is Ensure for an index of which something is known to be wrong: it reads all of
+// it, and makes it anew if any of it is not as its checksums say.
+func (w *Worker) Mend(ctx context.Context, sid string) error {
+	_, err := w.ensure(ctx, sid, true)
+	return err
+}
+
+func (w *Worker) ensure(ctx context.Context, sid string, thorough bool) (*Index, error) {
 	rec, err := w.lib.Open(ctx, sid)
 	if err != nil {
 		return nil, err
@@ -63,7 +93,7 @@ func (w *Worker) Ensure(ctx context.Context, sid string) (*Index, error) {
 	if rec.FromBus() {
 		return nil, fmt.Errorf("index %s: %w", sid, recording.ErrRunning)
 	}
-	if x, err := w.current(ctx, sid, rec); x != nil || err != nil {
+	if x, err := w.current(ctx, sid, rec, thorough); x != nil || err != nil {
 		return x, err
 	}
 	select {
@@ -72,11 +102,14 @@ func (w *Worker) Ensure(ctx context.Context, sid string) (*Index, error) {
 		return nil, ctx.Err()
 	}
 	defer func() { w.turn <- struct{}{} }()
-	if x, err := w.current(ctx, sid, rec); x != nil || err != nil { // made while we waited
+	if x, err := w.current(ctx, sid, rec, thorough); x != nil || err != nil { // made while we waited
 		return x, err
 	}
+	if at, ok := w.gaveUp[rec.Identity()]; ok && time.Since(at) < tryAgain {
+		return nil, fmt.Errorf("index %s: %w when that was tried last", sid, ErrTooLong)
+	}
 	start := time.Now()
-	size, err := Make(ctx, rec, w.store, sid)
+	size, err := w.within(ctx, rec, sid)
 	if err != nil {
 		return nil, err
 	}
@@ -84,11 +117,34 @@ func (w *Worker) Ensure(ctx context.Context, sid string) (*Index, error) {
 	return Open(ctx, w.store, sid)
 }
 
+// within makes an index, and gives up when that takes too long.
+func (w *Worker) within(ctx context.Context, rec *recording.Recording, sid string) (int64, error) {
+	limit := w.patience(rec.Size())
+	making, stop := context.WithTimeout(ctx, limit)
+	defer stop()
+	size, err := Make(making, rec, w.store, sid)
+	if err == nil || ctx.Err() != nil || making.Err() == nil {
+		return size, err
+	}
+	if len(w.gaveUp) >= maxGaveUp {
+		clear(w.gaveUp)
+	}
+	w.gaveUp[rec.Identity()] = time.Now()
+	return 0, fmt.Errorf("%w: %w, over %s", err, ErrTooLong, limit)
+}
+
 // current is the index if it is good, nil if it is to be made.
-func (w *Worker) current(ctx context.Context, sid string, rec *recording.Recording) (*Index, error) {
+func (w *Worker) current(ctx context.Context, sid string, rec *recording.Recording, thorough bool) (*Index, error) {
 	x, err := Open(ctx, w.store, sid)
+	if err == nil && thorough {
+		err = x.verify(ctx)
+	}
+	mended := false
+	if err == nil && x.Of(rec) {
+		mended, err = x.mended(ctx, rec)
+	}
 	switch {
-	case err == nil && x.Of(rec.Size()):
+	case err == nil && x.Of(rec) && !mended:
 		return x, nil
 	case err == nil, errors.Is(err, ErrNotFound), errors.Is(err, ErrVersion), errors.Is(err, ErrCorrupt):
 		return nil, nil

@@ -107,7 +107,7 @@ func TestAnIndexIsMadeAnewWhenItIsNoGood(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := read()
-	for _, at := range []int{11, headerSize + 5, 16 + 8*4 + 7} { // version, timeline, size of the recording
+	for _, at := range []int{11, headerSize + 5, 16 + 8*4 + 7, 60} { // version, timeline, number of events, identity of the recording
 		b := bytes.Clone(good)
 		b[at]++
 		if err := s.Put(t.Context(), key, b, false); err != nil {
@@ -163,7 +163,7 @@ func TestAnIndexIsBounded(t *testing.T) {
 	tp := &tape{t: t}
 	for i := range 3 * maxKeyframes {
 		tp.print(time.Duration(i)*time.Second, fmt.Appendf(nil, "line %d with some more text behind it\r\n%0100d\r\n", i, i))
-		if err := b.take(scan(t, tp.records[0])); err != nil {
+		if err := b.take(t.Context(), scan(t, tp.records[0])); err != nil {
 			t.Fatal(err)
 		}
 		tp.records = tp.records[:0]

@@ -86,6 +86,41 @@ func TestListFilters(t *testing.T) {
 	}
 }
 
+// A name with a NUL in it is no other name: neither the list nor a look takes it for
+// one that a token lets through.
+func TestANameIsReadToItsEnd(t *testing.T) {
+	s := newSite(t)
+	for i, user := range []string{"ann", "ann\x00eve", "\x00ann", "eve\x00ann"} {
+		s.put(name("s", i), 1<<30, shifted(t, time.Duration(i)*time.Hour, user, "db-1", &events.SessionEnd{}).records)
+	}
+	s.sync()
+	for i, tt := range []struct {
+		patterns []string
+		want     string
+	}{
+		{[]string{"ann"}, "s-0000"}, {[]string{"*nn"}, "s-0000"}, {[]string{"ann*"}, "s-0000"}, {[]string{"*"}, "s-0000"}, {[]string{"ann\x00bob"}, ""},
+		{[]string{"ann\x00eve", "bob"}, ""},
+	} {
+		auditor := s.token(token.Token{Name: name("t", i), Role: token.Auditor, Filter: token.Filter{User: tt.patterns}})
+		a := s.do(s.request(auditor, http.MethodGet, "/sessions", nil))
+		var p listPage
+		must(t, json.Unmarshal([]byte(a.body), &p))
+		var listed []string
+		for _, l := range p.Sessions {
+			listed = append(listed, l.Session)
+		}
+		if got := strings.Join(listed, " "); got != tt.want {
+			t.Errorf("who may see %q is listed %q, want %q", tt.patterns, got, tt.want)
+		}
+		for i := range 4 {
+			sid := name("s", i)
+			if a := s.do(s.request(auditor, http.MethodGet, "/sessions/"+sid, nil)); (a.status == http.StatusOK) != (sid == tt.want) {
+				t.Errorf("who may see %q looks at %s: %d", tt.patterns, sid, a.status)
+			}
+		}
+	}
+}
+
 func TestPagesHaveEverySessionOnceWhateverBeginsMeanwhile(t *testing.T) {
 	s := newSite(t)
 	const n = 25

@@ -143,13 +143,16 @@ func (c *conditions) globs(column string, patterns []string) {
 	if len(patterns) == 0 {
 		return
 	}
-	var any []string
+	any := []string{"0"}
 	for _, p := range patterns {
+		if strings.ContainsRune(p, 0) { // GLOB would read it up to there
+			continue
+		}
 		any = append(any, column+" GLOB ?")
 		// Only * is special in our patterns; GLOB has more.
 		c.args = append(c.args, strings.NewReplacer("[", "[[]", "?", "[?]").Replace(p))
 	}
-	c.sql = append(c.sql, "("+column+" <> '' AND ("+strings.Join(any, " OR ")+"))")
+	c.sql = append(c.sql, "("+column+" <> '' AND instr("+column+", char(0)) = 0 AND ("+strings.Join(any, " OR ")+"))")
 }
 
 func cursor(s Session) string {

@@ -41,7 +41,8 @@ var (
 // A Filter says whose sessions a token lets its holder see. Each list holds
 // patterns in which * stands for any run of characters; a session passes if one
 // of each list that is not empty matches. What is not known of a session matches
-// nothing.
+// nothing, and neither does what has a NUL in it, which no name has: SQL reads a text
+// up to there, and would take one name for another.
 type Filter struct {
 	User []string `json:"user,omitempty"`
 	Host []string `json:"host,omitempty"`
@@ -60,7 +61,7 @@ func anyMatch(patterns []string, s string) bool {
 		return true
 	}
 	for _, p := range patterns {
-		if s != "" && match(p, s) {
+		if s != "" && !strings.Contains(p+s, "\x00") && match(p, s) {
 			return true
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tapedeck-io/tapedeck/internal/web/token"
@@ -38,8 +39,41 @@ func (s *Server) authorized(next http.HandlerFunc) http.Handler {
 		}
 		w.Header().Set("Cache-Control", "private, no-cache")
 		w.Header().Add("Vary", "Cookie, Authorization")
-		next(w, r.WithContext(context.WithValue(r.Context(), contextKey{}, t)))
+		ctx, done := s.whileGood(context.WithValue(r.Context(), contextKey{}, t), t)
+		defer done()
+		next(w, r.WithContext(ctx))
 	})
+}
+
+// errRevoked is why an answer ends that began with a token that was good.
+var errRevoked = errors.New("the token is no longer good")
+
+// whileGood is a context that is done soon after a token was taken away, with
+// errRevoked as its cause: an answer may take hours, and is given to whom may see it.
+func (s *Server) whileGood(parent context.Context, t token.Token) (ctx context.Context, done func()) {
+	if s.cfg.NoAuth {
+		return parent, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(parent)
+	var mu sync.Mutex // the first look might come before there is a timer to set anew
+	mu.Lock()
+	defer mu.Unlock()
+	var timer *time.Timer
+	timer = time.AfterFunc(s.cfg.Recheck, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case ctx.Err() != nil:
+		case s.still(t):
+			timer.Reset(s.cfg.Recheck)
+		default:
+			cancel(errRevoked)
+		}
+	})
+	return ctx, func() {
+		cancel(nil)
+		timer.Stop()
+	}
 }
 
 func (s *Server) tokenOf(r *http.Request) (token.Token, error) {
@@ -69,9 +103,6 @@ func (s *Server) find(r *http.Request, secret string) (token.Token, error) {
 
 // still says whether a token that opened a long answer is good as it was.
 func (s *Server) still(t token.Token) bool {
-	if s.cfg.NoAuth {
-		return true
-	}
 	now, err := s.tokens.Named(t.Name)
 	return err == nil && now.SHA256 == t.SHA256
 }

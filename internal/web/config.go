@@ -25,7 +25,7 @@ type Config struct {
 
 	MaxReads int           `default:"64" help:"Recordings read at a time; further requests wait. With about 1 MiB each it bounds memory."`
 	Stall    time.Duration `default:"30s" help:"How long a viewer may take nothing before it is dropped."`
-	Recheck  time.Duration `default:"10s" help:"How often a live view looks whether its token is still good, and tells proxies that it lives."`
+	Recheck  time.Duration `default:"10s" help:"How often it is looked whether the token of an answer that goes on is still good. A live view tells proxies as often that it lives."`
 	Drain    time.Duration `default:"5s" help:"How long requests may take to finish when the server stops."`
 }
 

@@ -115,7 +115,7 @@ func (s *Server) manifest(w http.ResponseWriter, r *http.Request, v *view) {
 		s.fail(w, &problem{http.StatusNotFound, "no_manifest", "There is no manifest: " + oneLine(why.Error())})
 		return
 	}
-	if !s.fresh(w, r, m) {
+	if !s.fresh(w, r, rec) {
 		return
 	}
 	data, err := m.Marshal()
@@ -143,8 +143,7 @@ func (s *Server) recording(w http.ResponseWriter, r *http.Request, v *view) {
 		s.fail(w, err)
 		return
 	}
-	m, _ := rec.Manifest()
-	if !s.fresh(w, r, m) {
+	if !s.fresh(w, r, rec) {
 		return
 	}
 	h := w.Header()

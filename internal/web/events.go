@@ -46,8 +46,7 @@ func (s *Server) openReading(w http.ResponseWriter, r *http.Request, v *view, fo
 		done()
 		return nil, err
 	}
-	m, _ := rec.Manifest()
-	if !s.fresh(w, r, m) {
+	if !s.fresh(w, r, rec) {
 		done()
 		return nil, nil
 	}

@@ -1,5 +1,7 @@
 package web
 
+import "time"
+
 // Routes are the patterns of all handlers.
 func Routes() []string {
 	s := &Server{}
@@ -12,3 +14,9 @@ func Routes() []string {
 	}
 	return all
 }
+
+// LimitBodies bounds how long a request may take to bring what it brings.
+func (s *Server) LimitBodies(long time.Duration) { s.bodyTime = long }
+
+// LimitFilms bounds what a film may take.
+func (s *Server) LimitFilms(bytes int64, long time.Duration) { s.filmBytes, s.filmTime = bytes, long }

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"errors"
+	"io"
 	"iter"
 	"net/http"
 	"os"
@@ -22,8 +23,13 @@ const (
 	filmIdle = 2 * time.Second
 )
 
-// films is how many films are made at a time: each takes a processor.
-const films = 1
+// What bounds films.
+const (
+	films     = 1                // made at a time: each takes a processor
+	filmFiles = 4                // kept at a time, while they are made, waited for and sent
+	filmBytes = 1 << 30          // of each
+	filmTime  = 10 * time.Minute // to make it
+)
 
 // film sends a picture or a film of a recording.
 func (s *Server) film(w http.ResponseWriter, r *http.Request, v *view, format string) {
@@ -33,79 +39,118 @@ func (s *Server) film(w http.ResponseWriter, r *http.Request, v *view, format st
 		s.fail(w, p.err)
 		return
 	}
-	// Whoever waits for another's film holds up no reader meanwhile.
 	select {
-	case s.films <- struct{}{}:
-		defer func() { <-s.films }()
+	case s.filmFiles <- struct{}{}:
+		defer func() { <-s.filmFiles }()
 	case <-r.Context().Done():
 		return
 	}
-	rd := s.open(w, r, v, format)
-	if rd == nil {
-		return
-	}
-	defer rd.done()
-	err := s.makeFilm(w, r, v, rd, format, at)
-	if errors.Is(err, video.ErrNothing) {
-		err = &problem{http.StatusNotFound, "no_picture", "Nothing was on the screen up to then."}
-	}
-	if err != nil {
-		s.fail(w, err)
-	}
-}
-
-func (s *Server) makeFilm(w http.ResponseWriter, r *http.Request, v *view, rd *reading, format string, at time.Duration) error {
-	var damage error
-	open := func(ctx context.Context) iter.Seq2[slicefmt.Record, error] {
-		return stopAtDamage(rd.rec.Records(ctx, recording.Range{}), &damage)
-	}
-	if format == export.PNG {
-		return s.picture(w, r, v, rd, at, open)
-	}
 	f, err := os.CreateTemp("", "tapedeck-film-*")
 	if err != nil {
-		return err
+		s.fail(w, err)
+		return
 	}
 	defer func() {
 		_ = f.Close()
 		_ = os.Remove(f.Name())
 	}()
-	o := video.Options{Rate: filmRate, MaxIdle: filmIdle}
-	kind, suffix := "image/gif", ".gif"
-	switch {
-	case format == export.GIF:
-		err = video.GIF(r.Context(), f, open, o)
-	case video.HasFFmpeg():
-		kind, suffix = "video/mp4", ".mp4"
-		err = video.MP4(r.Context(), f, open, o)
-	default:
-		kind, suffix = "video/x-msvideo", ".avi"
-		err = video.AVI(r.Context(), f, open, o)
+	suffix, err := s.makeFilm(w, r, v, f, format, at)
+	if suffix == "" && err == nil {
+		return // it is answered
 	}
 	if err != nil {
-		return err
+		s.fail(w, filmProblem(err))
+		return
 	}
-	attach(w, v, kind, suffix)
-	http.ServeContent(w, r, "", time.Time{}, f)
-	return nil
+	attach(w, v, suffix)
+	http.ServeContent(w, r, "", time.Time{}, whileGoing{r.Context(), f})
 }
 
-func attach(w http.ResponseWriter, v *view, contentType, suffix string) {
-	w.Header().Set("Content-Type", contentType)
+// makeFilm makes a film in a file and says of what kind it is. Whoever takes long to
+// download it holds up nobody who wants to make one, and whoever waits for another's to
+// be made holds up no reader.
+func (s *Server) makeFilm(w http.ResponseWriter, r *http.Request, v *view, f *os.File, format string, at time.Duration) (suffix string, err error) {
+	select {
+	case s.films <- struct{}{}:
+		defer func() { <-s.films }()
+	case <-r.Context().Done():
+		return "", r.Context().Err()
+	}
+	rd := s.open(w, r, v, format)
+	if rd == nil {
+		return "", nil
+	}
+	defer rd.done()
+	ctx, stop := context.WithTimeoutCause(r.Context(), s.filmTime, errFilmTime)
+	defer stop()
+	var damage error
+	open := func(ctx context.Context) iter.Seq2[slicefmt.Record, error] {
+		return stopAtDamage(rd.rec.Records(ctx, recording.Range{}), &damage)
+	}
+	o := video.Options{Rate: filmRate, MaxIdle: filmIdle, MaxBytes: s.filmBytes}
+	switch {
+	case format == export.PNG:
+		suffix, err = ".png", s.picture(ctx, f, v, rd, at, open)
+	case format == export.GIF:
+		suffix, err = ".gif", video.GIF(ctx, f, open, o)
+	case video.HasFFmpeg():
+		suffix, err = ".mp4", video.MP4(ctx, f, open, o)
+	default:
+		suffix, err = ".avi", video.AVI(ctx, f, open, o)
+	}
+	if err != nil && errors.Is(context.Cause(ctx), errFilmTime) {
+		err = errFilmTime
+	}
+	return suffix, err
+}
+
+// errFilmTime: a recording may be made so that it takes for ever to draw.
+var errFilmTime = errors.New("making the film takes too long")
+
+func filmProblem(err error) error {
+	switch {
+	case errors.Is(err, video.ErrNothing):
+		return &problem{http.StatusNotFound, "no_picture", "Nothing was on the screen up to then."}
+	case errors.Is(err, video.ErrTooLong), errors.Is(err, errFilmTime):
+		return &problem{http.StatusUnprocessableEntity, "too_long", "The film is too long to be made here. 'tapedeck export' makes it, on a machine of yours."}
+	}
+	return err
+}
+
+// whileGoing is a file for as long as who reads it may: sending it looks at nothing else.
+type whileGoing struct {
+	ctx context.Context
+	io.ReadSeeker
+}
+
+// Read fails when the request is over.
+func (f whileGoing) Read(p []byte) (int, error) {
+	if err := f.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return f.ReadSeeker.Read(p)
+}
+
+var filmTypes = map[string]string{".png": "image/png", ".gif": "image/gif", ".mp4": "video/mp4", ".avi": "video/x-msvideo"}
+
+func attach(w http.ResponseWriter, v *view, suffix string) {
+	w.Header().Set("Content-Type", filmTypes[suffix])
 	w.Header().Set("Content-Disposition", `attachment; filename="`+v.Session.Session+suffix+`"`)
 }
 
-// picture sends the screen at a time, from the newest picture of the index on if
+// picture writes the screen at a time, from the newest picture of the index on if
 // there is one.
-func (s *Server) picture(w http.ResponseWriter, r *http.Request, v *view, rd *reading, at time.Duration, open video.Open) error {
-	index, err := s.indexes.of(r.Context(), v.Session.Session, rd.rec)
+func (s *Server) picture(ctx context.Context, w io.Writer, v *view, rd *reading, at time.Duration, open video.Open) error {
+	index, err := s.indexes.of(ctx, v.Session.Session, rd.rec)
 	if err != nil {
 		return err
 	}
 	var from *video.Keyframe
 	if index != nil {
-		f, err := index.Keyframe(r.Context(), at.Milliseconds())
-		if err != nil && !errors.Is(err, seekindex.ErrNoKeyframe) {
+		f, err := index.Keyframe(ctx, at.Milliseconds())
+		if errors.Is(err, seekindex.ErrCorrupt) { // it is drawn from the start then
+			s.mendIndex(v.Session.Session, err)
+		} else if err != nil && !errors.Is(err, seekindex.ErrNoKeyframe) {
 			return err
 		}
 		if err == nil {
@@ -116,6 +161,5 @@ func (s *Server) picture(w http.ResponseWriter, r *http.Request, v *view, rd *re
 			}
 		}
 	}
-	attach(w, v, "image/png", ".png")
-	return video.PNG(r.Context(), w, open, from, at)
+	return video.PNG(ctx, w, open, from, at)
 }

@@ -16,6 +16,9 @@ const csp = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src
 // maxBody bounds what a request may bring.
 const maxBody = 16 << 10
 
+// bodyTime is how long a request may take to bring it.
+const bodyTime = 10 * time.Second
+
 // guard is around every handler.
 //
 // The Host check keeps a name that somebody points at this machine's address (DNS
@@ -41,7 +44,11 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		checked.ServeHTTP(&patient{ResponseWriter: w, ctl: http.NewResponseController(w), stall: s.cfg.Stall}, r)
+		ctl := http.NewResponseController(w)
+		if r.ContentLength != 0 {
+			_ = ctl.SetReadDeadline(time.Now().Add(s.bodyTime)) // a test's writer has none, and needs none
+		}
+		checked.ServeHTTP(&patient{ResponseWriter: w, ctl: ctl, stall: s.cfg.Stall}, r)
 	})
 }
 

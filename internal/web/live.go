@@ -114,6 +114,9 @@ func (lv *liveView) finish(ctx context.Context, err error) {
 	switch {
 	case errors.Is(err, errOver):
 		_ = lv.out.send("end", map[string]int64{"index": lv.next})
+	case errors.Is(context.Cause(ctx), errRevoked):
+		lv.s.log.Info("viewer is dropped", "session", lv.v.Session.Session, "who", lv.v.who.Name, "reason", errRevoked)
+		lv.out.drop(revokedText)
 	case errors.As(err, &dropped):
 		lv.s.log.Info("viewer is dropped", "session", lv.v.Session.Session, "who", lv.v.who.Name, "reason", dropped.reason)
 		lv.out.drop(dropped.reason)
@@ -123,6 +126,9 @@ func (lv *liveView) finish(ctx context.Context, err error) {
 		lv.out.drop("The server could not go on; its log says why.")
 	}
 }
+
+// revokedText is what a viewer is told whose token was taken away.
+const revokedText = "Your token is no longer good."
 
 // A dropError ends a live view with a reason that the viewer is told.
 type dropError struct{ reason string }
@@ -160,6 +166,9 @@ func (lv *liveView) follow(ctx context.Context) error {
 		if b.over && lv.s.stop.Err() == nil {
 			return b.err
 		}
+		if err := ctx.Err(); err != nil { // among much to send, it might not be seen for long
+			return err
+		}
 		if err := lv.wait(ctx, b, tick); err != nil {
 			return err
 		}
@@ -192,9 +201,6 @@ func (lv *liveView) wait(ctx context.Context, b batch, tick *time.Ticker) error 
 }
 
 func (lv *liveView) idle() error {
-	if !lv.s.still(lv.v.who) {
-		return &dropError{"Your token is no longer good."}
-	}
 	if _, err := lv.out.w.Write([]byte(": still here\n\n")); err != nil {
 		return err
 	}
@@ -252,7 +258,7 @@ func (lv *liveView) catchUp(ctx context.Context, upTo int64) error {
 		if data == nil || r.Index < lv.next {
 			continue
 		}
-		if err := lv.sendAll([]frame{{r.Index, data}}); err != nil {
+		if err := errors.Join(ctx.Err(), lv.sendAll([]frame{{r.Index, data}})); err != nil {
 			return err
 		}
 	}
@@ -319,7 +325,11 @@ func (s *Server) changes(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := newSSE(w)
-	if err := s.sendChanges(r.Context(), out, may, since); err != nil && r.Context().Err() == nil {
+	err = s.sendChanges(r.Context(), out, may, since)
+	switch {
+	case errors.Is(context.Cause(r.Context()), errRevoked):
+		out.drop(revokedText)
+	case err != nil && r.Context().Err() == nil:
 		out.drop(err.Error())
 	}
 }
@@ -361,9 +371,6 @@ func (s *Server) sendChanges(ctx context.Context, out *sse, may token.Token, sin
 		case <-s.stop.Done():
 			return &dropError{"The server is stopping. Reconnect in a moment."}
 		case <-tick.C:
-			if !s.still(may) {
-				return &dropError{"Your token is no longer good."}
-			}
 			if _, err := out.w.Write([]byte(": still here\n\n")); err != nil || out.flush() != nil {
 				return err
 			}

@@ -49,7 +49,8 @@ type site struct {
 	lib    *recording.Library
 	count  *countingStore
 	rec    *recorder.Recorder
-	makes  web.Indexer // nil: nobody makes seek indexes
+	makes  web.Indexer       // nil: nobody makes seek indexes
+	before func(*web.Server) // nil, or what is done to a server before it runs
 	stop   func()
 }
 
@@ -96,6 +97,9 @@ func (s *site) serve(opts ...option) {
 	}
 	server, err := web.New(cfg, web.Deps{Library: s.lib, Index: s.index, Tokens: s.tokens, Indexer: s.makes, Log: log})
 	must(s.t, err)
+	if s.before != nil {
+		s.before(server)
+	}
 	s.url, err = server.Listen(s.t.Context())
 	must(s.t, err)
 	s.url = strings.TrimSuffix(s.url, "/")

@@ -33,7 +33,13 @@ type Server struct {
 	indexes  indexes
 	revs     revs
 	films    chan struct{} // holds one for each film that is being made
-	indexer  Indexer       // may be nil
+
+	filmFiles chan struct{} // holds one for each film that is kept
+	filmBytes int64         // of each, at most
+	filmTime  time.Duration // to make one
+	bodyTime  time.Duration // to send what a request brings
+
+	indexer  Indexer // may be nil
 	making   making
 	catchUps chan struct{}   // holds one for each viewer that catches up
 	stop     context.Context // done when the server is to stop: live views end
@@ -64,7 +70,8 @@ func New(cfg Config, d Deps) (*Server, error) {
 	s.stop, s.stopped = context.WithCancel(context.Background())
 	s.tapes = &tapes{lib: d.Library, log: d.Log, ctx: s.stop, all: map[string]*tape{}}
 	s.indexer, s.indexes.store = d.Indexer, d.Library.Store
-	s.films = make(chan struct{}, films)
+	s.films, s.filmFiles, s.filmBytes, s.filmTime = make(chan struct{}, films), make(chan struct{}, filmFiles), filmBytes, filmTime
+	s.bodyTime = bodyTime
 	s.catchUps = make(chan struct{}, catchUps)
 	return s, nil
 }
@@ -108,8 +115,10 @@ func (s *Server) Run(ctx context.Context) error {
 			return err
 		}
 	}
+	// No ReadTimeout: it would end every answer that takes longer, because the server goes
+	// on reading meanwhile to see whether the viewer is still there.
 	h := &http.Server{
-		Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	keeping, cancel := context.WithCancel(ctx)
@@ -144,9 +153,24 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		s.log.Warn("serving did not end well", "err", err)
 	}
-	s.tapes.done.Wait()
-	s.making.done.Wait()
+	s.await(ending, "live views", &s.tapes.done)
+	s.await(ending, "indexes", &s.making.done)
 	return nil
+}
+
+// await waits for what was told to stop, and not for longer than there is to end: what
+// it does it may leave undone, for it is derived or read.
+func (s *Server) await(ctx context.Context, what string, wg *sync.WaitGroup) {
+	done := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		s.log.Warn("stopping without waiting for what does not end", "what", what)
+	}
 }
 
 // socketBuffer is what the kernel may hold for one viewer that does not read. By

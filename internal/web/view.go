@@ -16,7 +16,6 @@ import (
 	"github.com/tapedeck-io/tapedeck/internal/web/sessions"
 	"github.com/tapedeck-io/tapedeck/internal/web/token"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
-	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
 )
 
 // A view is one request about one session by somebody who may see it.
@@ -83,12 +82,12 @@ func (s *Server) read(ctx context.Context, v *view) (rec *recording.Recording, d
 
 // fresh says whether the viewer has to be sent anything: what is made of a
 // finished recording stays as it is, and what the viewer has of it is still good.
-func (s *Server) fresh(w http.ResponseWriter, r *http.Request, m *slicefmt.Manifest, also ...string) bool {
-	if m == nil {
+func (s *Server) fresh(w http.ResponseWriter, r *http.Request, rec *recording.Recording, also ...string) bool {
+	if m, _ := rec.Manifest(); m == nil {
 		return true
 	}
 	sum := sha256.New()
-	fmt.Fprintln(sum, version.Line(""), m.UploadNonce, m.ETag, m.Created, m.Bytes, r.URL.Path, r.URL.Query().Encode(), also)
+	fmt.Fprintln(sum, version.Line(""), rec.Identity(), r.URL.Path, r.URL.Query().Encode(), also)
 	// Weak: compressed or not, it is the same.
 	tag := `W/"` + hex.EncodeToString(sum.Sum(nil)[:16]) + `"`
 	w.Header().Set("ETag", tag)

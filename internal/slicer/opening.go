@@ -91,7 +91,7 @@ func (k past) has(m *input) bool {
 // asker is patient; if they become too many the session is set aside.
 func (p *partition) ask(s *session, patient bool) {
 	x := s.needIO()
-	x.asking = true
+	x.asking, x.patient = true, patient
 	sid := s.live.SID
 	p.goDo(func() {
 		ctx, cancel := p.ctx, context.CancelFunc(func() {})
@@ -148,6 +148,8 @@ func (p *partition) lookUp(ctx context.Context, sid string) (*past, error) {
 	k := &past{next: m.Count}
 	if n := len(m.Parts); n > 0 {
 		k.until = m.Parts[n-1].LastTime
+	} else {
+		k.until = m.Created // it has no events
 	}
 	return k, nil
 }
@@ -197,7 +199,8 @@ func (p *partition) answered(s *session, x *sessionIO, k *past, err error) {
 	p.advance(s)
 }
 
-// maxAsked is the bytes of messages that wait for one session to be looked up.
+// maxAsked is the bytes of messages that wait for one session that is not opened before
+// it is known. Others are opened after askFor, whatever waits for them.
 const maxAsked = 1 << 20
 
 // setAside forgets a session that cannot be looked up, so that it holds up no other.

@@ -339,7 +339,7 @@ func (p *partition) message(m *input) {
 func (p *partition) take(s *session, m *input) {
 	if s.io != nil && (s.io.loading || s.io.asking) {
 		p.enqueue(s, m)
-		if s.io.asking && s.io.queuedBytes > maxAsked {
+		if s.io.asking && s.io.patient && s.io.queuedBytes > maxAsked {
 			p.setAside(s)
 		}
 		return

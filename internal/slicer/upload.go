@@ -35,6 +35,7 @@ type sessionIO struct {
 
 	loading     bool     // the open slice is being read back
 	asking      bool     // whether the session was recorded before
+	patient     bool     // and it is not opened before that is known
 	aside       bool     // it is not known for so long that the session was set aside
 	queue       []*input // messages that wait for it
 	queuedBytes int64

@@ -173,17 +173,24 @@ func (p *Publisher) start() error {
 		return err
 	}
 	p.unmeasure = unmeasure
+	// Before the subscription, which the server may deny at once and only once.
+	p.unlisten = p.c.listen(&listener{denied: p.onDenied, connected: p.onConnected})
+	if p.sub, err = p.subscribe(); err != nil {
+		p.unlisten()
+		p.unlisten = nil
+		return fmt.Errorf("subscribe to acknowledgements: %w", err)
+	}
+	p.started = true
+	return nil
+}
+
+func (p *Publisher) subscribe() (*nats.Subscription, error) {
 	sub, err := p.c.nc.Subscribe(p.inbox+"*", p.onReply)
 	if err != nil {
-		return fmt.Errorf("subscribe to acknowledgements: %w", err)
+		return nil, err
 	}
 	// There is at most one reply for each publish, so they bound themselves.
-	if err := sub.SetPendingLimits(-1, -1); err != nil {
-		return fmt.Errorf("subscribe to acknowledgements: %w", err)
-	}
-	p.sub, p.started = sub, true
-	p.unlisten = p.c.listen(&listener{denied: p.onDenied, connected: p.onConnected})
-	return nil
+	return sub, sub.SetPendingLimits(-1, -1)
 }
 
 // Close lets go of all sessions, which stay open on the bus. What was not

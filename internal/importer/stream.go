@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,8 +43,8 @@ func (j *job) importEvents(ctx context.Context, f feed) error {
 		}
 		return where(j.name, err)
 	}
-	if c.stream.Err() != nil { // the bus takes no more of it
-		return where(j.name, err)
+	if ended := c.stream.Err(); ended != nil { // the bus takes no more of it
+		return where(j.name, cmp.Or(err, ended))
 	}
 	ending, cancel := ctx, context.CancelFunc(func() {})
 	if err != nil {

@@ -118,6 +118,16 @@ func (r *rig) start() *node {
 	return n
 }
 
+// read is up to where a slicer has said that it read a partition.
+func (n *node) read(p int) uint64 {
+	if pr := n.claims.get(p); pr != nil {
+		if st := pr.now.Load(); st != nil {
+			return st.read
+		}
+	}
+	return 0
+}
+
 // leave stops a slicer gracefully.
 func (n *node) leave() {
 	n.stop()

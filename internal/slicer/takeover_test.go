@@ -76,7 +76,7 @@ func TestRestartFindsEverythingCheckpointed(t *testing.T) {
 	r.cfg.Holdback = time.Hour
 	n := r.start()
 	ps := feed(r, 5)
-	within(t, 5*time.Second, "all read", func() bool { return len(r.entries("s-0")) >= 2 })
+	within(t, 30*time.Second, "all read", func() bool { return n.read(0) == r.lastSeq(0) })
 	n.leave()
 	if got, want := r.cursor(0), r.lastSeq(0); got != want {
 		t.Errorf("cursor at %d of %d after a graceful stop", got, want)

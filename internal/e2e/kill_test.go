@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -24,16 +23,22 @@ func TestKilledInTheMiddleOfThreeSessions(t *testing.T) {
 	sids := []string{uuid.NewString(), uuid.NewString(), uuid.NewString()}
 	var wait sync.WaitGroup
 	failed := make(chan error, len(sids))
-	for _, sid := range sids {
+	shown := make([]*syncBuffer, len(sids))
+	for i, sid := range sids {
+		shown[i] = new(syncBuffer)
 		wait.Go(func() {
 			cmd := in.command(ctx, "record", "--pty", "always", "--session-id", sid, "--", "bash", "-c", script, sid)
-			cmd.Stdout, cmd.Stderr = io.Discard, new(strings.Builder)
+			cmd.Stdout, cmd.Stderr = shown[i], new(strings.Builder)
 			if err := cmd.Run(); err != nil {
 				failed <- fmt.Errorf("record %s: %w: %s", sid, err, cmd.Stderr)
 			}
 		})
 	}
-	time.Sleep(1500 * time.Millisecond)
+	for i := range shown {
+		for !strings.Contains(shown[i].String(), "line 50 of") && ctx.Err() == nil {
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
 	in.kill()
 	time.Sleep(500 * time.Millisecond)
 	in.start()

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"strings"
 )
@@ -28,4 +29,19 @@ func findLine(path string, words ...string) string {
 		}
 	}
 	return ""
+}
+
+// lastLines is the end of every process's log, n lines each. What went wrong at
+// random may never come again, and the logs go with the rig.
+func (r *Rig) lastLines(n int) string {
+	var all strings.Builder
+	for _, p := range r.all() {
+		text, err := os.ReadFile(p.log)
+		if err != nil {
+			continue
+		}
+		lines := strings.SplitAfter(string(text), "\n")
+		fmt.Fprintf(&all, "--- %s\n%s", p.log, strings.Join(lines[max(0, len(lines)-n-1):], ""))
+	}
+	return all.String()
 }

@@ -76,7 +76,7 @@ func (s Scene) Play(ctx context.Context, cfg SceneConfig) (err error) {
 	a.Bench = &Bench{r: r, log: cfg.Log, pub: bus.NewPublisher(r.conn, r.layout, bus.PublisherOptions{AckTimeout: 2 * time.Second})}
 	defer a.Close()
 	if err := s.play(ctx, a); err != nil {
-		return err
+		return fmt.Errorf("%w\n%s", err, r.lastLines(20))
 	}
 	if lines := r.unclean(); len(lines) > 0 {
 		return fmt.Errorf("%s", lines[0])

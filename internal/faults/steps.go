@@ -21,6 +21,9 @@ const (
 	forgot        // S3 forgets an upload between the end of the session and its completion
 )
 
+// checkpoint is the step that only a session is in the way of that stays open.
+const checkpoint = "log/checkpoint"
+
 // steps are all of them, in the order in which they happen.
 var steps = []step{
 	{"slicer", "log/claim", "a lease of a member that is gone; any other claims after it", true, plain},
@@ -28,7 +31,7 @@ var steps = []step{
 	{"slicer", "slicer/create-upload", "an upload that no log knows and that holds nothing", false, plain},
 	{"slicer", "log/base", "part numbers that stay unused", true, plain},
 	{"slicer", "slicer/put-part", "a part that no log lists; S3 drops it at completion", false, plain},
-	{"slicer", "log/checkpoint", "a checkpoint that the next owner goes on from", true, plain},
+	{"slicer", checkpoint, "a checkpoint that the next owner goes on from", true, plain},
 	{"slicer", "log/part", "a committed part; the next owner goes on after it", true, plain},
 	{"slicer", "slicer/put-late", "an object under .late that is written once more", false, plain},
 	{"slicer", "log/ended", "an ended session; the completer has it", true, plain},

@@ -136,7 +136,11 @@ func (b *Bench) point(ctx context.Context, row Row) error {
 		if err := first.start(); err != nil {
 			return err
 		}
-		if err := b.produce(ctx, load); err != nil {
+		var open func() error
+		if row.name == checkpoint {
+			open = func() error { return b.reached(ctx, first, row) }
+		}
+		if err := b.produceUntil(ctx, load, open); err != nil {
 			return err
 		}
 	}
@@ -229,6 +233,12 @@ func (b *Bench) reached(ctx context.Context, p *proc, row Row) error {
 
 // produce publishes the sessions, all at once.
 func (b *Bench) produce(ctx context.Context, load []Session) error {
+	return b.produceUntil(ctx, load, nil)
+}
+
+// produceUntil does not end the idle session before open returns, if it is not nil:
+// what is for sessions that go on must not depend on how fast the services are.
+func (b *Bench) produceUntil(ctx context.Context, load []Session, open func() error) error {
 	var wg sync.WaitGroup
 	errs := make([]error, len(load))
 	for i, s := range load {
@@ -239,6 +249,9 @@ func (b *Bench) produce(ctx context.Context, load []Session) error {
 			}
 			if err == nil {
 				err = s.play(ctx, out, out.Next())
+			}
+			if err == nil && s.Kind == "idle" && open != nil {
+				err = open()
 			}
 			if err == nil {
 				err = out.End(ctx)
@@ -366,7 +379,15 @@ func (b *Bench) Trace(ctx context.Context) (map[string]bool, error) {
 		return nil, err
 	}
 	load := b.sessions(Row{})
-	if err := b.produce(ctx, load); err != nil {
+	err := b.produceUntil(ctx, load, func() error {
+		return until(ctx, rowLimit, func() error {
+			if findLine(s.log, "failpoint: trace "+checkpoint) == "" {
+				return errors.New("no checkpoint is written of a session that is open")
+			}
+			return nil
+		})
+	})
+	if err != nil {
 		return nil, err
 	}
 	if err := b.verify(ctx, load); err != nil {

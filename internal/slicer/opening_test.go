@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/tapedeck-io/tapedeck/pkg/bus"
 )
 
 // A blindStore does not say what it holds of one session.
@@ -24,13 +27,19 @@ func (b *blindStore) Get(ctx context.Context, key string) (io.ReadCloser, error)
 	return b.PartStore.Get(ctx, key)
 }
 
-// A session that cannot be looked up holds up no other, and is recorded whole once
-// it can be.
-func TestSessionThatCannotBeLookedUpIsSetAside(t *testing.T) {
+// newBlindRig has a store that does not say what it holds of session unknown.
+func newBlindRig(t *testing.T) (*rig, *blindStore) {
 	r := newRig(t, 1)
 	store := &blindStore{PartStore: r.store, sid: "unknown"}
 	store.blind.Store(true)
 	r.parts = store
+	return r, store
+}
+
+// A session that cannot be looked up holds up no other, and is recorded whole once
+// it can be.
+func TestSessionThatCannotBeLookedUpIsSetAside(t *testing.T) {
+	r, store := newBlindRig(t)
 	r.cfg.KeepTime = 0 // what is there already is old
 	p, other := r.session("unknown"), r.session("other")
 	p.prints(100, 40<<10)
@@ -46,4 +55,19 @@ func TestSessionThatCannotBeLookedUpIsSetAside(t *testing.T) {
 	store.blind.Store(false)
 	p.end()
 	p.verify()
+}
+
+// Nor does one hold anything up whose first message was lost, however much comes of it:
+// it is recorded from where it is, after a while.
+func TestSessionWithoutABeginningIsNotSetAside(t *testing.T) {
+	r, _ := newBlindRig(t)
+	r.start()
+	p := r.session("unknown")
+	p.next = 7
+	p.prints(100, 40<<10)
+	p.end()
+	res := p.verify()
+	if want := []bus.Gap{{From: 0, To: 7}}; !slices.Equal(res.state.Gaps, want) {
+		t.Errorf("gaps %v, want %v", res.state.Gaps, want)
+	}
 }

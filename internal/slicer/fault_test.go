@@ -95,7 +95,7 @@ func TestStoreFaults(t *testing.T) {
 				ps := feed(r, 4)
 				ps[1].publish(nil, []byte("not an event"))
 				finishAll(ps)
-				within(t, 5*time.Second, "late message", func() bool { return len(r.lates("s-1")) == 1 })
+				within(t, 30*time.Second, "late message", func() bool { return len(r.lates("s-1")) == 1 })
 				if failed.Load() == 0 {
 					t.Error("no fault happened")
 				}
@@ -292,7 +292,7 @@ func TestLargeCheckpoints(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	within(t, 5*time.Second, "checkpoints forgotten", func() bool {
+	within(t, 30*time.Second, "checkpoints forgotten", func() bool {
 		info, err := st.Info(t.Context(), jetstream.WithSubjectFilter(bus.CheckpointSubject(0, "large")))
 		return err == nil && len(info.State.Subjects) == 0
 	})
@@ -376,7 +376,7 @@ func TestUploadThatTheStoreForgot(t *testing.T) {
 			log := r.entries("gone")
 			return log[len(log)-1].Kind == bus.KindLost && log[len(log)-1].State.Ended
 		})
-		within(t, 5*time.Second, "cursor at the end", func() bool { return r.cursor(0) == r.lastSeq(0) })
+		within(t, 30*time.Second, "cursor at the end", func() bool { return r.cursor(0) == r.lastSeq(0) })
 	})
 }
 
@@ -408,7 +408,7 @@ func TestOneSessionThatTheStoreRefuses(t *testing.T) {
 	p.prints(10, 100)
 	p.end()
 	p.verify()
-	within(t, 5*time.Second, "cursor at the end", func() bool { return r.cursor(0) == r.lastSeq(0) })
+	within(t, 30*time.Second, "cursor at the end", func() bool { return r.cursor(0) == r.lastSeq(0) })
 	_ = n
 }
 
@@ -417,7 +417,7 @@ func TestRecreatedStreamIsNotRead(t *testing.T) {
 	n := r.start()
 	p := r.session("before")
 	p.prints(10, 100)
-	within(t, 5*time.Second, "all durable", func() bool { return r.cursor(0) == r.lastSeq(0) })
+	within(t, 30*time.Second, "all durable", func() bool { return r.cursor(0) == r.lastSeq(0) })
 	js := r.conn.JetStream()
 	st, err := js.Stream(t.Context(), bus.EventStream(0))
 	if err != nil {
@@ -542,7 +542,7 @@ func TestLostCheckpointBeforeTheFirstPart(t *testing.T) {
 	r.start()
 	p := r.session("chain")
 	p.prints(20, 40<<10)
-	within(t, 10*time.Second, "checkpoint", func() bool { return r.cursor(0) == r.lastSeq(0) })
+	within(t, 30*time.Second, "checkpoint", func() bool { return r.cursor(0) == r.lastSeq(0) })
 	st, err := r.conn.JetStream().Stream(t.Context(), bus.StreamUploads)
 	if err != nil {
 		t.Fatal(err)
@@ -552,7 +552,7 @@ func TestLostCheckpointBeforeTheFirstPart(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.prints(20, 40<<10)
-	within(t, 10*time.Second, "checkpoint", func() bool { return r.cursor(0) == r.lastSeq(0) })
+	within(t, 30*time.Second, "checkpoint", func() bool { return r.cursor(0) == r.lastSeq(0) })
 	if err := st.DeleteMsg(t.Context(), m.Sequence); err != nil {
 		t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func TestWhatASecondNodeSaidTooEarlyIsReadAgain(t *testing.T) {
 	p.publish(handover("n2", p.next), nil)
 	p.node = "n2"
 	seq := p.publish(control(bus.ControlAlive, p.next), nil)
-	within(t, 10*time.Second, "handover in the log", func() bool {
+	within(t, 30*time.Second, "handover in the log", func() bool {
 		m, err := r.conn.JetStream().Stream(t.Context(), bus.StreamUploads)
 		if err != nil {
 			t.Fatal(err)

@@ -21,7 +21,7 @@ func TestWhatDecidesIsAskedOfTheLeader(t *testing.T) {
 	late := r.session("late")
 	late.next = 2
 	late.prints(1, 100)
-	within(t, 10*time.Second, "all is durable", func() bool { return r.cursor(0) == r.lastSeq(0) })
+	within(t, 30*time.Second, "all is durable", func() bool { return r.cursor(0) == r.lastSeq(0) })
 	n.leave()
 
 	var direct atomic.Int64

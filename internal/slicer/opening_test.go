@@ -45,7 +45,7 @@ func TestSessionThatCannotBeLookedUpIsSetAside(t *testing.T) {
 	p.prints(100, 40<<10)
 	time.Sleep(time.Millisecond)
 	n := r.start()
-	within(t, 10*time.Second, "a lease", func() bool { return n.claims.get(0) != nil })
+	within(t, 30*time.Second, "a lease", func() bool { return n.claims.get(0) != nil })
 	other.prints(3, 100)
 	other.end()
 	other.verify()

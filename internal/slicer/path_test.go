@@ -36,7 +36,7 @@ func TestManyShortSessions(t *testing.T) {
 		}
 	}
 	for p := range 2 {
-		within(t, 5*time.Second, "cursor at the end", func() bool { return r.cursor(p) == r.lastSeq(p) })
+		within(t, 30*time.Second, "cursor at the end", func() bool { return r.cursor(p) == r.lastSeq(p) })
 	}
 }
 
@@ -47,7 +47,7 @@ func TestIdleSessionIsOneSmallPart(t *testing.T) {
 	p := r.session("idle")
 	for range 80 {
 		seq := p.publish(nil, p.frame(10))
-		within(t, 5*time.Second, "key durable", func() bool { return r.cursor(0) >= seq })
+		within(t, 30*time.Second, "key durable", func() bool { return r.cursor(0) >= seq })
 	}
 	p.end()
 	res := p.verify()

@@ -103,7 +103,7 @@ func TestDeniedPublishIsAnErrorAndNotSilence(t *testing.T) {
 	p := s.publisher(t, s.as(t, "a", "secret-2", "_INBOX_a"), bus.PublisherOptions{AckTimeout: time.Minute})
 	ours, theirs := open(t, p, "a", "sid"), open(t, p, "b", "sid")
 	appendEvents(t, theirs, 0, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	err := theirs.Flush(ctx)
 	if !errors.Is(err, bus.ErrPermission) || !strings.Contains(err.Error(), bus.EventSubject(bus.Partition("sid", 2), "b", "sid")) {
@@ -129,7 +129,7 @@ func TestUserThatMayHearNoAnswerIsTold(t *testing.T) {
 	c := s.as(t, "mute", "secret-3", "")
 	st := open(t, s.publisher(t, c, bus.PublisherOptions{AckTimeout: time.Minute}), "a", "sid")
 	_ = st.Append(t.Context(), event(t, 0, 10), 0)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if err := st.Flush(ctx); !errors.Is(err, bus.ErrPermission) {
 		t.Errorf("flush: %v", err)

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -9,37 +10,43 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// A reserved port is listened on until its server starts, so that another installation
+// that starts at the same moment does not choose it too.
+type reserved struct{ net.Listener }
+
+func (h reserved) port() int { return h.Addr().(*net.TCPAddr).Port }
+
+// free lets go of the port, for the server that is about to listen on it.
+func (h reserved) free() {
+	if h.Listener != nil {
+		_ = h.Close()
+	}
+}
+
 // choosePort is the port to listen on: the one asked for, else the one of last
 // time, else def if it is free, else any free one. A port that was asked for or
 // remembered is not exchanged for another in silence: producers know it.
-func choosePort(what, flag string, asked, last, def int) (int, error) {
-	port := asked
-	if port == 0 {
-		port = last
-	}
-	if port != 0 {
-		if _, err := tryPort(port); err != nil {
-			return 0, fmt.Errorf("listen for %s: %w", what, portAdvice(err, port, flag, asked == 0))
+func choosePort(what, flag string, asked, last, def int) (reserved, error) {
+	if port := cmp.Or(asked, last); port != 0 {
+		h, err := reserve(port)
+		if err != nil {
+			err = fmt.Errorf("listen for %s: %w", what, portAdvice(err, port, flag, asked == 0))
 		}
-		return port, nil
+		return h, err
 	}
-	if port, err := tryPort(def); err == nil {
-		return port, nil
-	}
-	port, err := tryPort(0)
+	h, err := reserve(def)
 	if err != nil {
-		return 0, fmt.Errorf("listen for %s: %w", what, err)
+		h, err = reserve(0)
 	}
-	return port, nil
+	if err != nil {
+		err = fmt.Errorf("listen for %s: %w", what, err)
+	}
+	return h, err
 }
 
-func tryPort(port int) (int, error) {
+func reserve(port int) (reserved, error) {
 	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-	if err != nil {
-		return 0, err
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port, nil
+	return reserved{ln}, err
 }
 
 func portAdvice(err error, port int, flag string, remembered bool) error {

@@ -65,7 +65,7 @@ type running struct {
 	store *s3store.Store
 	tel   *telemetry.Telemetry
 
-	webPort int
+	ports   struct{ nats, s3, web reserved } // until their servers start
 	web     *web.Server
 	index   *sessions.Index
 	indexes *seekindex.Worker
@@ -107,21 +107,22 @@ func (s *running) prepare() (installation, error) {
 	if err != nil {
 		return in, err
 	}
-	if in.NATSPort, err = choosePort("NATS", "--nats-port", s.cfg.NATSPort, in.NATSPort, DefaultNATSPort); err != nil {
+	if s.ports.nats, err = choosePort("NATS", "--nats-port", s.cfg.NATSPort, in.NATSPort, DefaultNATSPort); err != nil {
 		return in, err
 	}
-	if in.S3Port, err = choosePort("S3", "--s3-port", s.cfg.S3Port, in.S3Port, DefaultS3Port); err != nil {
+	if s.ports.s3, err = choosePort("S3", "--s3-port", s.cfg.S3Port, in.S3Port, DefaultS3Port); err != nil {
 		return in, err
 	}
-	if in.WebPort, err = choosePort("the page", "--web-port", s.cfg.WebPort, in.WebPort, DefaultWebPort); err != nil {
+	if s.ports.web, err = choosePort("the page", "--web-port", s.cfg.WebPort, in.WebPort, DefaultWebPort); err != nil {
 		return in, err
 	}
-	s.webPort = in.WebPort
+	in.NATSPort, in.S3Port, in.WebPort = s.ports.nats.port(), s.ports.s3.port(), s.ports.web.port()
 	return in, writeJSON(installationPath(s.cfg.Dir), in)
 }
 
 func (s *running) startBus(ctx context.Context, in installation) error {
 	var err error
+	s.ports.nats.free()
 	s.nats, err = embed.StartNATS(embed.NATSConfig{
 		Dir:  filepath.Join(s.cfg.Dir, "nats"),
 		Port: in.NATSPort,
@@ -146,6 +147,7 @@ func (s *running) startBus(ctx context.Context, in installation) error {
 
 func (s *running) startStore(ctx context.Context, in installation) error {
 	var err error
+	s.ports.s3.free()
 	s.s3, err = embed.StartS3(ctx, embed.S3Config{
 		Dir:       filepath.Join(s.cfg.Dir, "s3"),
 		Port:      in.S3Port,
@@ -179,6 +181,9 @@ func (s *running) stopServers() {
 	}
 	if s.nats != nil {
 		s.nats.Shutdown()
+	}
+	for _, port := range []reserved{s.ports.nats, s.ports.s3, s.ports.web} {
+		port.free() // of a server that was not started
 	}
 }
 

@@ -45,13 +45,14 @@ func (s *running) openWeb(ctx context.Context) error {
 	if s.index, err = sessions.Open(ctx, IndexPath(s.cfg.Dir)); err != nil {
 		return err
 	}
-	cfg := web.Config{Listen: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.webPort)), NoAuth: s.cfg.NoAuth}
+	cfg := web.Config{Listen: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.ports.web.port())), NoAuth: s.cfg.NoAuth}
 	tokens := token.Open(TokensPath(s.cfg.Dir))
 	s.web, err = web.New(cfg, web.Deps{
 		Library: &recording.Library{Store: s.store, Conn: s.conn, Layout: s.info.Layout},
 		Index:   s.index, Tokens: tokens, Indexer: s.indexer(), Log: s.cfg.Log.With("service", "web"),
 	})
 	if err == nil {
+		s.ports.web.free()
 		s.info.Web.URL, err = s.web.Listen(ctx)
 	}
 	if err == nil && !s.cfg.NoAuth {

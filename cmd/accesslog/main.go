@@ -4,19 +4,11 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"os/signal"
-	"strings"
-	"syscall"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/tapedeck-io/tapedeck/internal/accesslog"
-	"github.com/tapedeck-io/tapedeck/internal/telemetry"
-	"github.com/tapedeck-io/tapedeck/internal/version"
-	"github.com/tapedeck-io/tapedeck/pkg/bus"
-	"github.com/tapedeck-io/tapedeck/pkg/s3store"
+	"github.com/tapedeck-io/tapedeck/internal/service"
 )
 
 const description = `Delivers access-session records and notifications of recordings to sinks, each batch under one id until the sink has it.
@@ -26,26 +18,30 @@ For example: accesslog --sink s3 --sink parquet --sink http,url=https://example.
 Exits with 0 when told to stop, 1 when it cannot begin, 2 when the command line is wrong.`
 
 type program struct {
-	Version   kong.VersionFlag     `name:"version" help:"Print the version and end."`
-	Health    bool                 `name:"health" help:"Only ask whether work gets through: of the process that listens on metrics-addr if there is one, else whether the bus, and the bucket if a sink needs it, answer. Status 1 if not, and a line says why."`
-	Telemetry telemetry.Options    `embed:"" group:"Watching"`
-	Log       telemetry.LogOptions `embed:"" group:"Watching"`
-	Bus       bus.Options          `embed:"" group:"NATS"`
-	S3        s3store.Options      `embed:"" group:"S3 (for the sinks s3 and parquet)"`
-	Config    accesslog.Config     `embed:"" group:"Delivery"`
+	service.Process `embed:""`
+	service.Reach   `embed:""`
+	Config          accesslog.Config `embed:"" group:"Delivery"`
+}
+
+func (p *program) work(ctx context.Context, in service.Installation) error {
+	deps := accesslog.Deps{Conn: in.Conn, Layout: in.Layout, Log: in.Log, Meter: in.Telemetry.Meter, Tracer: in.Telemetry.Tracer.Tracer("tapedeck")}
+	if in.Store != nil {
+		deps.Store = in.Store
+	}
+	consumer, err := accesslog.New(p.Config, deps)
+	if err != nil {
+		return err
+	}
+	if err := in.Watch(consumer.Checks()); err != nil {
+		return err
+	}
+	return consumer.Run(ctx)
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var p program
-	parser := kong.Must(&p, kong.Name("accesslog"), kong.Description(description), kong.Vars{"version": version.Line("accesslog")})
-	if _, err := parser.Parse(os.Args[1:]); err != nil {
-		fmt.Fprintf(os.Stderr, "accesslog: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
-		os.Exit(2)
-	}
-	if err := p.run(ctx); err != nil {
-		fmt.Fprintf(os.Stderr, "accesslog: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
-		stop()
-		os.Exit(1)
-	}
+	service.Main(service.Program{Name: "accesslog", About: description, Flags: &p, Reach: &p.Reach, Process: &p.Process,
+		Options:    []kong.Option{kong.ExplicitGroups([]kong.Group{{Key: "S3", Title: "S3 (for the sinks s3 and parquet)"}})},
+		Asks:       "the bus, and the bucket if a sink needs it,",
+		LayoutMark: "read the installation: ", AwaitBucket: true, NeedsStore: func() bool { return p.Config.NeedsStore() }, Work: p.work})
 }

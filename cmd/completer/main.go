@@ -3,16 +3,13 @@
 package main
 
 import (
+	"context"
 	"errors"
-	"fmt"
-	"os"
-
-	"github.com/alecthomas/kong"
+	"log/slog"
 
 	"github.com/tapedeck-io/tapedeck/internal/completer"
-	"github.com/tapedeck-io/tapedeck/internal/telemetry"
+	"github.com/tapedeck-io/tapedeck/internal/service"
 	"github.com/tapedeck-io/tapedeck/internal/version"
-	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
 )
 
@@ -21,27 +18,43 @@ const description = `Makes finished recordings out of sessions that have ended. 
 Exit status: 0 stopped by a signal, 1 could not start or go on, 2 wrong usage.`
 
 type program struct {
-	Bus       bus.Options          `embed:"" group:"NATS"`
-	S3        s3store.Options      `embed:"" group:"S3"`
-	Completer completer.Config     `embed:"" group:"Completer"`
-	Telemetry telemetry.Options    `embed:"" group:"Watching"`
-	Log       telemetry.LogOptions `embed:"" group:"Watching"`
-	Health    bool                 `help:"Only ask whether work gets through: of the process that listens on metrics-addr if there is one, else whether bus and bucket answer. Status 1 if not, and a line says why."`
-	Version   kong.VersionFlag     `help:"Print the version and end."`
+	service.Reach   `embed:""`
+	Completer       completer.Config `embed:"" group:"Completer"`
+	service.Process `embed:""`
 }
 
 // Validate is called by kong: what is wrong here is wrong usage.
-func (r *program) Validate() error {
-	return errors.Join(r.Bus.Validate(), r.S3.Validate(), r.Telemetry.Validate(), r.Completer.Validate())
+func (p *program) Validate() error {
+	return errors.Join(p.Bus.Validate(), p.S3.Validate(), p.Telemetry.Validate(), p.Completer.Validate())
+}
+
+func (p *program) work(ctx context.Context, in service.Installation) error {
+	warnOfRules(ctx, in.Store, in.Log)
+	c, err := completer.New(p.Completer, completer.Deps{Conn: in.Conn, Layout: in.Layout, Store: in.Store, Bucket: p.S3.Bucket, Log: in.Log,
+		Meter: in.Telemetry.Meter, Tracer: in.Telemetry.Tracer.Tracer("tapedeck")})
+	if err != nil {
+		return err
+	}
+	if err := in.Watch(c.Checks()); err != nil {
+		return err
+	}
+	in.Log.Info("completer started", "version", version.String(), "bucket", p.S3.Bucket, "partitions", in.Layout.Partitions)
+	return c.Run(ctx)
+}
+
+// warnOfRules warns of rules of the bucket that would cost recordings.
+func warnOfRules(ctx context.Context, store *s3store.Store, log *slog.Logger) {
+	warnings, err := store.LifecycleWarnings(ctx)
+	if err != nil {
+		log.Warn("lifecycle rules of the bucket not read", "err", err)
+	}
+	for _, w := range warnings {
+		log.Warn("lifecycle rule of the bucket endangers recordings", "rule", w)
+	}
 }
 
 func main() {
-	// Only for wrong usage does kong itself end with anything but 0.
-	exit := kong.Exit(func(code int) { os.Exit(2 * min(code, 1)) })
-	ctx := kong.Parse(&program{}, kong.Name("completer"), kong.Description(description), exit,
-		kong.Vars{"version": version.Line("completer")})
-	if err := ctx.Run(); err != nil {
-		fmt.Fprintf(os.Stderr, "completer: %v\n", err)
-		os.Exit(1)
-	}
+	var p program
+	service.Main(service.Program{Name: "completer", About: description, Flags: &p, Reach: &p.Reach, Process: &p.Process,
+		UsageMark: "error: ", AwaitBucket: true, Work: p.work})
 }

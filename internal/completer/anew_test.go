@@ -1,0 +1,119 @@
+package completer
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tapedeck-io/tapedeck/internal/uploadlog"
+	"github.com/tapedeck-io/tapedeck/pkg/bus"
+	"github.com/tapedeck-io/tapedeck/pkg/s3store"
+)
+
+func TestAForgottenUploadIsMadeAnewFromTheBus(t *testing.T) {
+	tests := []struct {
+		name  string
+		fault func(string, int) (bool, error)
+	}{
+		{"nothing else", nil},
+		{"create refused", on("create", 1, false)},
+		{"create done, reply lost", on("create", 1, true)},
+		{"second part refused", on("putpart", 2, false)},
+		{"second part stored, reply lost", on("putpart", 2, true)},
+		{"complete refused", on("complete", 2, false)},
+		{"complete done, reply lost", on("complete", 2, true)},
+	}
+	r := newRig(t)
+	for i, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := *r
+			r.t = t
+			sid := fmt.Sprintf("s%d", i)
+			s := r.record(sid, big)
+			if err := r.real.AbortUpload(t.Context(), s.state.Upload.Key, s.state.Upload.ID); err != nil {
+				t.Fatal(err)
+			}
+			r.store = &faulty{ObjectStore: r.real, fault: tt.fault}
+			c := r.completer()
+			_, err := c.advance(t.Context(), 0, sid, true)
+			if tt.fault != nil {
+				if !errors.Is(err, errInjected) {
+					t.Fatalf("%v, want the injected one", err)
+				}
+				_, err = c.advance(t.Context(), 0, sid, true)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.whole(s)
+		})
+	}
+}
+
+func TestPartsThatAreNowhereAnyMoreAreLost(t *testing.T) {
+	tests := []struct {
+		name  string
+		spoil func(t *testing.T, r *rig, s *session)
+	}{
+		{"the bus has trimmed the beginning", func(t *testing.T, r *rig, s *session) {
+			purge(t, r, s.parts[0].FirstSeq+1)
+		}},
+		{"the bus has trimmed all of it", func(t *testing.T, r *rig, s *session) { purge(t, r, s.parts[2].LastSeq+1) }},
+		{"a message is missing in the middle", func(t *testing.T, r *rig, s *session) {
+			st, err := r.conn.JetStream().Stream(t.Context(), bus.EventStream(0))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := st.DeleteMsg(t.Context(), s.parts[1].FirstSeq+3); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"another object has the key", func(t *testing.T, r *rig, s *session) {
+			if err := r.real.Put(t.Context(), s.state.Upload.Key, []byte("another"), false); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t)
+			s := r.record("s1", big)
+			if err := r.real.AbortUpload(t.Context(), s.state.Upload.Key, s.state.Upload.ID); err != nil {
+				t.Fatal(err)
+			}
+			tt.spoil(t, r, s)
+			for range 2 {
+				if result, err := r.completer().advance(t.Context(), 0, "s1", true); err != nil || result != resultLost {
+					t.Fatalf("%s, %v; want lost", result, err)
+				}
+			}
+			last, err := uploadlog.ReadLast(t.Context(), r.conn, 0, "s1")
+			if err != nil || last.Kind != bus.KindLost || !strings.Contains(string(last.Payload), "upload is gone") {
+				t.Fatalf("log ends with %s %s, %v", last.Kind, last.Payload, err)
+			}
+			if n := r.told("tapedeck.notify.recording.failed", "s1"); n != 1 {
+				t.Fatalf("%d notifications of the failure", n)
+			}
+			if _, err := r.real.Head(t.Context(), "rec/s1.manifest.json"); !errors.Is(err, s3store.ErrNotFound) {
+				t.Fatalf("manifest: %v, want ErrNotFound", err)
+			}
+			for up := range r.real.ListUploads(t.Context(), "") {
+				t.Errorf("upload %+v is left", up)
+			}
+		})
+	}
+}
+
+func purge(t *testing.T, r *rig, upTo uint64) {
+	t.Helper()
+	st, err := r.conn.JetStream().Stream(t.Context(), bus.EventStream(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Purge(t.Context(), jetstream.WithPurgeSequence(upTo)); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tapedeck-io/tapedeck/internal/embed/embedtest"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
+	"github.com/tapedeck-io/tapedeck/pkg/s3store"
 )
 
 // TestMain lets the test's own binary be the program.
@@ -60,26 +61,46 @@ func TestExitStatusAndOneClearLine(t *testing.T) {
 	}
 }
 
-func TestItRunsUntilASignal(t *testing.T) {
-	url, store := embedtest.NATS(t), embedtest.S3(t)
-	conn, err := bus.Connect(t.Context(), bus.Options{URL: []string{url}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	args := []string{"--nats-url=" + url, "--log-format=json", "--s3-bucket=" + store.Bucket, "--s3-endpoint=" + store.Endpoint, "--s3-path-style"}
-	env := []string{"TAPEDECK_S3_ACCESS_KEY=" + store.AccessKey, "TAPEDECK_S3_SECRET_KEY=" + store.SecretKey}
+// A site is where the completer's processes run: a bus, and a store with a bucket.
+type site struct {
+	nats  string
+	store s3store.Options
+	conn  *bus.Conn
+}
 
-	cmd := command(t, args...)
-	cmd.Env = append(cmd.Env, env...)
-	if out, _ := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "streams") {
-		t.Fatalf("before it is installed: status %d\n%s", cmd.ProcessState.ExitCode(), out)
-	}
-	if _, err := bus.Ensure(t.Context(), conn, bus.Layout{Partitions: 1, EventsMaxBytes: 64 << 20}); err != nil {
+// newSite is a site whose bus has no streams yet.
+func newSite(t *testing.T) *site {
+	t.Helper()
+	s := &site{nats: embedtest.NATS(t), store: embedtest.S3(t)}
+	var err error
+	if s.conn, err = bus.Connect(t.Context(), bus.Options{URL: []string{s.nats}}, nil); err != nil {
 		t.Fatal(err)
 	}
-	cmd = command(t, args...)
-	cmd.Env = append(cmd.Env, env...)
+	t.Cleanup(s.conn.Close)
+	return s
+}
+
+// install makes the streams.
+func (s *site) install(t *testing.T) {
+	t.Helper()
+	if _, err := bus.Ensure(t.Context(), s.conn, bus.Layout{Partitions: 1, EventsMaxBytes: 64 << 20}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// command is a completer of the site.
+func (s *site) command(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := command(t, append([]string{"--nats-url=" + s.nats, "--log-format=json",
+		"--s3-bucket=" + s.store.Bucket, "--s3-endpoint=" + s.store.Endpoint, "--s3-path-style"}, args...)...)
+	cmd.Env = append(cmd.Env, "TAPEDECK_S3_ACCESS_KEY="+s.store.AccessKey, "TAPEDECK_S3_SECRET_KEY="+s.store.SecretKey)
+	return cmd
+}
+
+// start starts a completer whose lines can be read, and that stop ends.
+func (s *site) start(t *testing.T, args ...string) (cmd *exec.Cmd, lines *bufio.Scanner) {
+	t.Helper()
+	cmd = s.command(t, args...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -87,9 +108,12 @@ func TestItRunsUntilASignal(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	lines := bufio.NewScanner(stderr)
-	for lines.Scan() && !strings.Contains(lines.Text(), "completer started") {
-	}
+	return cmd, bufio.NewScanner(stderr)
+}
+
+// stop tells a completer to stop and reads its lines to the end.
+func stop(t *testing.T, cmd *exec.Cmd, lines *bufio.Scanner) {
+	t.Helper()
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -101,29 +125,26 @@ func TestItRunsUntilASignal(t *testing.T) {
 	}
 }
 
+func TestItRunsUntilASignal(t *testing.T) {
+	s := newSite(t)
+	cmd := s.command(t)
+	if out, _ := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "streams") {
+		t.Fatalf("before it is installed: status %d\n%s", cmd.ProcessState.ExitCode(), out)
+	}
+	s.install(t)
+	cmd, lines := s.start(t)
+	for lines.Scan() && !strings.Contains(lines.Text(), "completer started") {
+	}
+	stop(t, cmd, lines)
+}
+
 // A store that is busy when the completer starts is waited for, and /readyz says so.
 func TestItWaitsForTheStore(t *testing.T) {
-	nats, store := embedtest.NATS(t), embedtest.S3(t)
-	conn, err := bus.Connect(t.Context(), bus.Options{URL: []string{nats}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := bus.Ensure(t.Context(), conn, bus.Layout{Partitions: 1, EventsMaxBytes: 64 << 20}); err != nil {
-		t.Fatal(err)
-	}
-	endpoint, mend := busyStore(t, store.Endpoint)
-	cmd := command(t, "--nats-url="+nats, "--log-format=json", "--metrics-addr=127.0.0.1:0", "--s3-attempts=1",
-		"--s3-bucket="+store.Bucket, "--s3-endpoint="+endpoint, "--s3-path-style")
-	cmd.Env = append(cmd.Env, "TAPEDECK_S3_ACCESS_KEY="+store.AccessKey, "TAPEDECK_S3_SECRET_KEY="+store.SecretKey)
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(stderr)
+	s := newSite(t)
+	s.install(t)
+	var mend func()
+	s.store.Endpoint, mend = busyStore(t, s.store.Endpoint)
+	cmd, lines := s.start(t, "--metrics-addr=127.0.0.1:0", "--s3-attempts=1")
 	until := func(msg string) (line map[string]any) {
 		t.Helper()
 		for lines.Scan() {
@@ -145,15 +166,7 @@ func TestItWaitsForTheStore(t *testing.T) {
 	if status, body := get(t, "http://"+addr+"/readyz"); status != http.StatusOK {
 		t.Errorf("/readyz: %d %s", status, body)
 	}
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	for lines.Scan() {
-		t.Log(lines.Text())
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Fatalf("after SIGTERM: %v", err)
-	}
+	stop(t, cmd, lines)
 }
 
 // busyStore stands before a store and answers 503 until it is mended.

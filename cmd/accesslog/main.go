@@ -41,7 +41,7 @@ func (p *program) work(ctx context.Context, in service.Installation) error {
 func main() {
 	var p program
 	service.Main(service.Program{Name: "accesslog", About: description, Flags: &p, Reach: &p.Reach, Process: &p.Process,
-		Options:    []kong.Option{kong.ExplicitGroups([]kong.Group{{Key: "S3", Title: "S3 (for the sinks s3 and parquet)"}})},
-		Asks:       "the bus, and the bucket if a sink needs it,",
-		LayoutMark: "read the installation: ", AwaitBucket: true, NeedsStore: func() bool { return p.Config.NeedsStore() }, Work: p.work})
+		Options:     []kong.Option{kong.ExplicitGroups([]kong.Group{{Key: "S3", Title: "S3 (for the sinks s3 and parquet)"}})},
+		Asks:        "the bus, and the bucket if a sink needs it,",
+		AwaitBucket: true, NeedsStore: func() bool { return p.Config.NeedsStore() }, Work: p.work})
 }

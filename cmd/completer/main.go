@@ -56,5 +56,5 @@ func warnOfRules(ctx context.Context, store *s3store.Store, log *slog.Logger) {
 func main() {
 	var p program
 	service.Main(service.Program{Name: "completer", About: description, Flags: &p, Reach: &p.Reach, Process: &p.Process,
-		UsageMark: "error: ", AwaitBucket: true, Work: p.work})
+		AwaitBucket: true, Work: p.work})
 }

@@ -42,5 +42,5 @@ func (p *program) work(ctx context.Context, in service.Installation) error {
 func main() {
 	var p program
 	service.Main(service.Program{Name: "slicer", About: description, Flags: &p, Reach: &p.Reach, Process: &p.Process,
-		Options: []kong.Option{kong.DefaultEnvars("TAPEDECK_SLICER")}, UsageMark: "error: ", Work: p.work})
+		Options: []kong.Option{kong.DefaultEnvars("TAPEDECK_SLICER")}, Work: p.work})
 }

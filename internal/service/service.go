@@ -75,10 +75,6 @@ type Program struct {
 	// Asks is what --health says it asks when nobody listens. "": bus and bucket.
 	Asks string
 
-	// UsageMark stands before what is wrong with the command line, LayoutMark before why
-	// the installation was not read. Lines that were written once may be looked for.
-	UsageMark, LayoutMark string
-
 	// NeedsStore says, once the flags are read, whether there is to be a store. nil: yes.
 	NeedsStore func() bool
 
@@ -118,7 +114,7 @@ func Main(p Program) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if _, err := p.parser().Parse(os.Args[1:]); err != nil {
-		fail(statusUsage, p.Name+": "+p.UsageMark, err)
+		fail(statusUsage, p.Name+": ", err)
 	}
 	if err := p.run(ctx); err != nil {
 		fail(statusFailed, p.Name+": ", err)
@@ -167,7 +163,7 @@ func (p Program) run(ctx context.Context) (err error) {
 	defer conn.Close()
 	layout, err := bus.Inspect(ctx, conn)
 	if err != nil {
-		return fmt.Errorf("%s%w", p.LayoutMark, err)
+		return fmt.Errorf("read the installation: %w", err)
 	}
 	in := Installation{Conn: conn, Layout: layout, Log: log, Telemetry: tel, name: p.Name}
 	if p.NeedsStore == nil || p.NeedsStore() {

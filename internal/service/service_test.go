@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	var p probe
-	Main(Program{Name: "probe", About: "Waits.", Flags: &p, Reach: &p.Reach, Process: &p.Process, UsageMark: "usage: ", LayoutMark: "layout: ",
+	Main(Program{Name: "probe", About: "Waits.", Flags: &p, Reach: &p.Reach, Process: &p.Process,
 		Asks: "everything", AwaitBucket: true, NeedsStore: func() bool { return p.Store }, Work: p.work})
 }
 
@@ -74,10 +74,10 @@ func TestStatusesAndErrorsOnOneLine(t *testing.T) {
 	at := "--nats-url=" + nats
 	check(t, "--version", "probe ", 0)
 	check(t, "--help", "everything", 0)
-	check(t, "--nonsense", "probe: usage: unknown flag --nonsense\n", 2)
+	check(t, "--nonsense", "probe: unknown flag --nonsense\n", 2)
 	check(t, "--s3-bucket=A_B --s3-attempts=77", "; attempts 77", 2)
 	check(t, "--nats-url=nats://127.0.0.1:1", "probe: connect to NATS", 1)
-	check(t, at, "probe: layout: ", 1)
+	check(t, at, "probe: read the installation: ", 1)
 	if _, err := bus.Ensure(t.Context(), conn, bus.Layout{Partitions: 1, EventsMaxBytes: 64 << 20}); err != nil {
 		t.Fatal(err)
 	}

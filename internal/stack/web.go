@@ -52,6 +52,7 @@ func (s *running) openWeb(ctx context.Context) error {
 		Index:   s.index, Tokens: tokens, Indexer: s.indexer(), Log: s.cfg.Log.With("service", "web"),
 	})
 	if err == nil {
+		s.tel.Health.Add("web", s.web.Checks())
 		s.ports.web.free()
 		s.info.Web.URL, err = s.web.Listen(ctx)
 	}

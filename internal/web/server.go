@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tapedeck-io/tapedeck/internal/health"
 	"github.com/tapedeck-io/tapedeck/internal/recording"
 	"github.com/tapedeck-io/tapedeck/internal/web/sessions"
 	"github.com/tapedeck-io/tapedeck/internal/web/token"
@@ -41,6 +42,7 @@ type Server struct {
 
 	indexer  Indexer // may be nil
 	making   making
+	listed   health.Pulse    // of bringing the list of sessions up to date
 	catchUps chan struct{}   // holds one for each viewer that catches up
 	stop     context.Context // done when the server is to stop: live views end
 	stopped  context.CancelFunc
@@ -124,7 +126,7 @@ func (s *Server) Run(ctx context.Context) error {
 	keeping, cancel := context.WithCancel(ctx)
 	var keeper sync.WaitGroup
 	keeper.Go(func() {
-		k := sessions.Keeper{Index: s.index, Library: s.lib, Log: s.log}
+		k := sessions.Keeper{Index: s.index, Library: s.lib, Log: s.log, Tries: &s.listed}
 		_ = k.Run(keeping) // it is nil
 	})
 	defer keeper.Wait()

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tapedeck-io/tapedeck/internal/health"
 	"github.com/tapedeck-io/tapedeck/internal/recording"
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
 )
@@ -38,6 +39,7 @@ type Keeper struct {
 	Index   *Index
 	Library *recording.Library
 	Log     *slog.Logger
+	Tries   *health.Pulse // takes note of how bringing it up to date goes; may be nil
 }
 
 // Run keeps the index until ctx is done. It returns nil.
@@ -47,6 +49,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		if err == nil || ctx.Err() != nil {
 			continue
 		}
+		k.tried(err)
 		k.Log.Warn("list of sessions is not up to date, trying again", "err", err)
 		select {
 		case <-ctx.Done():
@@ -56,6 +59,12 @@ func (k *Keeper) Run(ctx context.Context) error {
 	return nil
 }
 
+func (k *Keeper) tried(err error) {
+	if k.Tries != nil {
+		k.Tries.Saw(err)
+	}
+}
+
 // round brings the index up to date and follows until it is time to do so again,
 // or something goes wrong.
 func (k *Keeper) round(ctx context.Context) error {
@@ -63,6 +72,7 @@ func (k *Keeper) round(ctx context.Context) error {
 		if err := k.Sync(ctx); err != nil {
 			return err
 		}
+		k.tried(nil)
 		select {
 		case <-ctx.Done():
 		case <-time.After(10 * lookEvery):
@@ -77,6 +87,7 @@ func (k *Keeper) round(ctx context.Context) error {
 	if err := k.Sync(ctx); err != nil {
 		return err
 	}
+	k.tried(nil)
 	ctx, cancel := context.WithTimeout(ctx, syncEvery)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)

@@ -35,7 +35,7 @@ Make a token first: tapedeck token add NAME`
 
 // Run serves the page and its API until ctx is done.
 func (c *serveCommand) Run(ctx context.Context, s Streams, log *slog.Logger) error {
-	if err := errors.Join(c.Config.Validate(), c.Telemetry.Validate()); err != nil {
+	if err := errors.Join(c.Validate(), c.Telemetry.Validate()); err != nil {
 		return withStatus(exitUsage, err)
 	}
 	c.Tokens = cmp.Or(c.Tokens, stack.TokensPath(c.Dir))

@@ -125,12 +125,8 @@ func (d *Desktop) resize(width, height int) {
 
 // DecodePNG decodes a picture of MaxPixels at most. Its error wraps [ErrFrame].
 func DecodePNG(picture []byte) (image.Image, error) {
-	c, err := png.DecodeConfig(bytes.NewReader(picture))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrFrame, err)
-	}
-	if c.Width > tdp.MaxSide || c.Height > tdp.MaxSide || c.Width*c.Height > MaxPixels {
-		return nil, fmt.Errorf("%w: it has %dx%d pixels, %d at most", ErrFrame, c.Width, c.Height, MaxPixels)
+	if _, err := pixels(picture); err != nil {
+		return nil, err
 	}
 	img, err := png.Decode(bytes.NewReader(picture))
 	if err != nil {
@@ -139,12 +135,28 @@ func DecodePNG(picture []byte) (image.Image, error) {
 	return img, nil
 }
 
+// pixels is how many a picture says that it has.
+func pixels(picture []byte) (int, error) {
+	c, err := png.DecodeConfig(bytes.NewReader(picture))
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrFrame, err)
+	}
+	if c.Width > tdp.MaxSide || c.Height > tdp.MaxSide || c.Width*c.Height > MaxPixels {
+		return 0, fmt.Errorf("%w: it has %dx%d pixels, %d at most", ErrFrame, c.Width, c.Height, MaxPixels)
+	}
+	return c.Width * c.Height, nil
+}
+
 func (d *Desktop) draw(f tdp.Frame) error {
+	n, err := pixels(f.PNG)
+	if err != nil {
+		return err
+	}
+	d.work += 2 * int64(n) // before it is decoded: one that turns out to be bad at its end costs as much
 	img, err := DecodePNG(f.PNG)
 	if err != nil {
 		return err
 	}
-	d.work += 2 * int64(img.Bounds().Dx()*img.Bounds().Dy())
 	at := image.Rectangle{Min: f.Rect.Min, Max: f.Rect.Min.Add(img.Bounds().Size())}
 	if w, h := d.Size(); w == 0 || d.frames == 0 && (at.Max.X > w || at.Max.Y > h) {
 		d.resize(max(w, at.Max.X), max(h, at.Max.Y))

@@ -188,12 +188,18 @@ func (t *Terminal) eraseInLine(which int) {
 	t.wrap = false
 }
 
+// printCost is what printing a character costs, in cells that are touched. It is counted
+// where output has more of it than bytes.
+const printCost = 8
+
 // repeat prints the last character again, at most until the screen is full of it.
 func (t *Terminal) repeat(n int) {
 	if t.last == 0 {
 		return
 	}
-	for range min(n, t.cols-t.cur.x) { // to the end of the line, as in tmux
+	n = min(n, t.cols-t.cur.x) // to the end of the line, as in tmux
+	t.work += printCost * int64(n)
+	for range n {
 		t.print(t.last)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/tapedeck-io/tapedeck/internal/screen"
+	"github.com/tapedeck-io/tapedeck/pkg/tdp"
 )
 
 // What output costs shows in Work, whatever it does to cost it.
@@ -23,7 +24,7 @@ func TestCostlyOutputIsCountedAsWork(t *testing.T) {
 		"insert lines": {"\x1b[H\x1b[99L", cells * 9 / 10}, "delete lines": {"\x1b[H\x1b[99M", cells * 9 / 10}, "scroll up": {"\x1b[100S", cells},
 		"scroll down": {"\x1b[100T", cells}, "reset": {"\x1bc", cells}, "alternate": {"\x1b[?47h\x1b[?47l", cells}, "align": {"\x1b#8", cells},
 		"insert": {"\x1b[G\x1b[@", cols}, "delete": {"\x1b[G\x1b[P", cols}, "insert mode": {"\x1b[4h\rx", cols - 1}, "line feed": {"\n", cols},
-		"erase line": {"\x1b[2K", cols},
+		"erase line": {"\x1b[2K", cols}, "repeat": {"\rx\x1b[999b", cols - 1},
 	} {
 		term := screen.NewTerminal(cols, rows)
 		term.OnLine = func(string) {}
@@ -45,6 +46,18 @@ func TestCostlyOutputIsCountedAsWork(t *testing.T) {
 	term.Redraw()
 	if read := term.Work() - before - resized; resized < 11*cells || read < 2*cells {
 		t.Errorf("resizing is a work of %d, reading one of %d", resized, read)
+	}
+}
+
+// A picture that turns out to be bad at its end was decoded to there.
+func TestAPictureThatCannotBeDrawnIsWorkToo(t *testing.T) {
+	var d screen.Desktop
+	img := square(500, red)
+	picture := pngOf(t, img)
+	picture[len(picture)-1] ^= 1
+	message := tdp.Frame{Rect: img.Bounds(), PNG: picture}.Append(nil)
+	if err := d.Apply(message); !errors.Is(err, screen.ErrFrame) || d.Work() < 500*500 {
+		t.Errorf("a work of %d: %v", d.Work(), err)
 	}
 }
 

@@ -30,6 +30,7 @@ type Worker struct {
 	log   *slog.Logger
 	turn  chan struct{} // one token: whoever has it makes an index
 
+	every    time.Duration                            // it catches up
 	patience func(recordingBytes int64) time.Duration // how long making one may take
 	gaveUp   map[recording.Identity]time.Time         // those that took longer, and when; whoever has the turn
 }
@@ -63,7 +64,7 @@ func NewWorker(lib *recording.Library, store IndexStore, log *slog.Logger) *Work
 		log = slog.New(slog.DiscardHandler)
 	}
 	w := &Worker{lib: lib, store: store, log: log, turn: make(chan struct{}, 1),
-		patience: patience, gaveUp: map[recording.Identity]time.Time{}}
+		every: CatchUp, patience: patience, gaveUp: map[recording.Identity]time.Time{}}
 	w.turn <- struct{}{}
 	return w
 }
@@ -182,15 +183,16 @@ func (w *Worker) listen(ctx context.Context) error {
 		return err
 	}
 	defer msgs.Stop()
-	ctx, stop := context.WithTimeout(ctx, CatchUp)
+	// Only listening ends then: an index that is being made takes the time that it takes.
+	listening, stop := context.WithTimeout(ctx, w.every)
 	defer stop()
-	defer context.AfterFunc(ctx, msgs.Stop)()
+	defer context.AfterFunc(listening, msgs.Stop)()
 	if err := w.catchUp(ctx); err != nil {
 		return err
 	}
 	for {
 		msg, err := msgs.Next() // blocks; Stop ends it
-		if ctx.Err() != nil {
+		if listening.Err() != nil {
 			return nil
 		}
 		if err != nil {

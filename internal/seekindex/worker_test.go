@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -83,6 +84,38 @@ func TestTheWorkerIndexesWhatIsFinished(t *testing.T) {
 	}
 	if p := x.Timeline().Problems; len(p) != 1 || p[0].Kind != "corrupt" {
 		t.Errorf("of what is no recording: %+v", p)
+	}
+}
+
+// A lazy site takes its time to give a recording, for as long as somebody waits.
+type lazy struct{ *site }
+
+// GetRange is slow.
+func (s lazy) GetRange(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
+	if strings.HasSuffix(key, ".tar") {
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return s.site.GetRange(ctx, key, off, n)
+}
+
+// An index that takes longer than the time between two looks for what is missing is made.
+func TestCatchingUpCutsNoIndexOff(t *testing.T) {
+	s := lazy{newSite(t)}
+	conn, layout := connect(t)
+	s.finish(t, "long", 1<<20, fixture(t, "htop").records)
+	w := NewWorker(&recording.Library{Store: s, Conn: conn, Layout: layout}, s, nil)
+	w.every = 200 * time.Millisecond
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	s.await(t, "long")
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("the worker ended with %v", err)
 	}
 }
 

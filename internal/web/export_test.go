@@ -20,3 +20,10 @@ func (s *Server) LimitBodies(long time.Duration) { s.bodyTime = long }
 
 // LimitFilms bounds what a film may take.
 func (s *Server) LimitFilms(bytes int64, long time.Duration) { s.filmBytes, s.filmTime = bytes, long }
+
+// TakeFilms leaves no room for a film.
+func (s *Server) TakeFilms() {
+	for range cap(s.filmFiles) {
+		s.filmFiles <- struct{}{}
+	}
+}

@@ -43,6 +43,7 @@ func (s *Server) film(w http.ResponseWriter, r *http.Request, v *view, format st
 	case s.filmFiles <- struct{}{}:
 		defer func() { <-s.filmFiles }()
 	case <-r.Context().Done():
+		s.fail(w, r.Context().Err()) // whoever lost its token is still there, and would take nothing for a film
 		return
 	}
 	f, err := os.CreateTemp("", "tapedeck-film-*")
@@ -84,13 +85,16 @@ func (s *Server) makeFilm(w http.ResponseWriter, r *http.Request, v *view, f *os
 	ctx, stop := context.WithTimeoutCause(r.Context(), s.filmTime, errFilmTime)
 	defer stop()
 	var damage error
-	open := func(ctx context.Context) iter.Seq2[slicefmt.Record, error] {
-		return stopAtDamage(rd.rec.Records(ctx, recording.Range{}), &damage)
+	records := func(g recording.Range) video.Open {
+		return func(ctx context.Context) iter.Seq2[slicefmt.Record, error] {
+			return stopAtDamage(rd.rec.Records(ctx, g), &damage)
+		}
 	}
+	open := records(recording.Range{})
 	o := video.Options{Rate: filmRate, MaxIdle: filmIdle, MaxBytes: s.filmBytes}
 	switch {
 	case format == export.PNG:
-		suffix, err = ".png", s.picture(ctx, f, v, rd, at, open)
+		suffix, err = ".png", s.picture(ctx, f, v, rd, at, records)
 	case format == export.GIF:
 		suffix, err = ".gif", video.GIF(ctx, f, open, o)
 	case video.HasFFmpeg():
@@ -140,12 +144,13 @@ func attach(w http.ResponseWriter, v *view, suffix string) {
 
 // picture writes the screen at a time, from the newest picture of the index on if
 // there is one.
-func (s *Server) picture(ctx context.Context, w io.Writer, v *view, rd *reading, at time.Duration, open video.Open) error {
+func (s *Server) picture(ctx context.Context, w io.Writer, v *view, rd *reading, at time.Duration, records func(recording.Range) video.Open) error {
 	index, err := s.indexes.of(ctx, v.Session.Session, rd.rec)
 	if err != nil {
 		return err
 	}
 	var from *video.Keyframe
+	open := records(recording.Range{})
 	if index != nil {
 		f, err := index.Keyframe(ctx, at.Milliseconds())
 		if errors.Is(err, seekindex.ErrCorrupt) { // it is drawn from the start then
@@ -156,9 +161,7 @@ func (s *Server) picture(ctx context.Context, w io.Writer, v *view, rd *reading,
 		if err == nil {
 			from = &video.Keyframe{At: time.Duration(f.TMS) * time.Millisecond, Zero: rd.clock.zero, Width: f.Cols, Height: f.Rows,
 				Screen: f.Data, PNG: f.PNG, Clock: f.Clock}
-			open = func(ctx context.Context) iter.Seq2[slicefmt.Record, error] {
-				return rd.rec.Records(ctx, recording.Range{FromIndex: f.Index + 1})
-			}
+			open = records(recording.Range{FromIndex: f.Index + 1})
 		}
 	}
 	return video.PNG(ctx, w, open, from, at)

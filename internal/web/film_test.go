@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tapedeck-io/tapedeck/internal/web"
+	"github.com/tapedeck-io/tapedeck/internal/web/token"
 	"github.com/tapedeck-io/tapedeck/pkg/events"
 )
 
@@ -68,4 +69,33 @@ func TestAFilmHasItsLimits(t *testing.T) {
 		left, err := filepath.Glob(filepath.Join(dir, "tapedeck-film-*"))
 		return err == nil && len(left) == 0
 	})
+}
+
+// Of a damaged recording the last picture is what was good, with an index as without.
+func TestThePictureBehindTheDamageIsWhatWasThereBefore(t *testing.T) {
+	s := newSite(t)
+	s.broken("corrupt", false)
+	const last = "/sessions/corrupt/export?format=png&at_ms=100000"
+	want := s.want(last, nil)
+	s.makeIndex("corrupt")
+	if got := s.want(last, nil); got != want {
+		t.Errorf("with an index it is another picture")
+	}
+}
+
+// Whose token is taken away while others' films are made is not given an empty one.
+func TestAFilmThatIsNotMadeIsNotEmpty(t *testing.T) {
+	s := newSite(t)
+	s.finished("busy", busyScript(t, 2))
+	s.stop()
+	s.before = func(server *web.Server) { server.TakeFilms() }
+	s.serve(func(c *web.Config) { c.Recheck = 50 * time.Millisecond })
+	tok := s.token(token.Token{Name: "gone", Role: token.Admin})
+	answered := make(chan answer)
+	go func() { answered <- s.do(s.request(tok, http.MethodGet, "/sessions/busy/export?format=gif", nil)) }()
+	time.Sleep(200 * time.Millisecond) // so that it waits; if it does not yet, it is refused, too
+	must(t, s.tokens.Remove("gone"))
+	if a := <-answered; a.status < http.StatusBadRequest {
+		t.Errorf("%d, %d bytes", a.status, len(a.body))
+	}
 }

@@ -126,6 +126,9 @@ func (r *Recording) Records(ctx context.Context, g Range) iter.Seq2[slicefmt.Rec
 		defer func() { r.counts = zr.Counts() }()
 		for {
 			rec, err := zr.Next()
+			if ctx.Err() != nil { // what is read ahead may be many records
+				err = ctx.Err()
+			}
 			if isEOF(err) {
 				return
 			}

@@ -48,6 +48,29 @@ func TestATokenThatIsTakenAwayEndsADownload(t *testing.T) {
 	}
 }
 
+// However little is stored of what is sent, what was read before does not go on for ever.
+func TestATokenThatIsTakenAwayEndsWhatExpands(t *testing.T) {
+	s := newSite(t, func(c *web.Config) { c.Recheck = 50 * time.Millisecond })
+	sc := terminal(t, "joe", "db-1")
+	const events, each = 400, 40_000
+	for range events {
+		sc.wait(time.Second).print(strings.Repeat("a", each))
+	}
+	s.finished("dull", sc)
+	for i, path := range []string{"export?format=text", "output"} {
+		tok := s.token(token.Token{Name: name("t", i), Role: token.Admin})
+		client := &http.Client{Transport: &http.Transport{DisableCompression: true, DialContext: narrow}}
+		resp, err := client.Do(s.request(tok, http.MethodGet, "/sessions/dull/"+path, nil))
+		must(t, err)
+		must(t, s.tokens.Remove(name("t", i)))
+		n, err := io.Copy(io.Discard, slow{resp.Body})
+		resp.Body.Close()
+		if err == nil || n > events*each/2 {
+			t.Errorf("%s: %d bytes came: %v", path, n, err)
+		}
+	}
+}
+
 // A slow reader takes its time.
 type slow struct{ io.Reader }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -232,5 +233,39 @@ func TestTheFirstOfEquallyLongIdleStretchesAreKept(t *testing.T) {
 	}
 	if last := s.Idle[maxListed-1]; last.ToMS-last.FromMS != 10_000 {
 		t.Errorf("the longest is not kept: the last is %v", last)
+	}
+}
+
+// A recording that says it is of a desktop and then of a terminal has pictures of one.
+func TestPicturesAreOfOneKind(t *testing.T) {
+	s := newSite(t)
+	tp := &tape{t: t}
+	tp.add(0, &events.SessionStart{TerminalSize: "80:25"}, "session.start")
+	tp.desktop(time.Second, tdp.ScreenSize{Width: 100, Height: 100}.Append(nil))
+	tp.print(10*time.Second, bytes.Repeat([]byte("a terminal\r\n"), slowBytes/4))
+	s.finish(t, "both", 1<<20, tp.records)
+	x := s.index(t, "both")
+	if len(x.dir) != 1 {
+		t.Errorf("%d pictures", len(x.dir))
+	}
+	for _, k := range x.Timeline().Keyframes {
+		if f, err := x.Keyframe(t.Context(), k.TMS); err != nil || !bytes.Contains(f.Data, []byte("a terminal")) {
+			t.Errorf("the picture at %d ms is %d bytes: %v", k.TMS, len(f.Data), err)
+		}
+	}
+}
+
+// A picture that would lie beyond what numbers can say is none.
+func TestAPictureBeyondTheEndIsCorrupt(t *testing.T) {
+	front, err := encodeFront(header{pictures: 1000}, summary{}, []entry{{offset: math.MaxInt64, bytes: 100}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := parseHeader(front)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := decodeFront(h, front); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("%v, want %v", err, ErrCorrupt)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/tapedeck-io/tapedeck/internal/cast"
@@ -246,6 +247,8 @@ func (b *builder) writeTo(w io.Writer, of recording.Identity) error {
 		s.BaseNS, s.Printed = int64(c.Base), c.Printed
 	}
 	h := header{transcript: int64(len(script)), recording: of, events: b.events, transcriptCRC: crc32.ChecksumIEEE(script)}
+	// A recording may say what it is of more than once, and a reader goes by the last.
+	b.dir = slices.DeleteFunc(b.dir, func(e entry) bool { return e.desktop != (b.survey.Kind == "desktop") })
 	dir := make([]entry, len(b.dir))
 	for i, e := range b.dir {
 		dir[i] = e

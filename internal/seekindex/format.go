@@ -85,6 +85,8 @@ type entry struct {
 	last   time.Duration // a cast.Clock's Last
 	lastAt int64         // its LastAt, in Unix nanoseconds
 	crc    uint32        // of the picture as it is stored
+
+	desktop bool // it is of one; not stored
 }
 
 func (e entry) append(b []byte) []byte {
@@ -165,7 +167,7 @@ func decodeFront(h header, front []byte) (summary, []entry, error) {
 	dir := make([]entry, 0, len(raw)/entrySize)
 	for ; len(raw) > 0; raw = raw[entrySize:] {
 		e := parseEntry(raw)
-		if e.offset < 0 || e.offset+e.bytes > h.pictures || e.bytes > maxPicture {
+		if e.offset < 0 || e.offset > h.pictures-e.bytes || e.bytes > maxPicture {
 			return s, nil, fmt.Errorf("%w: a picture of %d bytes at %d of %d", ErrCorrupt, e.bytes, e.offset, h.pictures)
 		}
 		dir = append(dir, e)

@@ -37,7 +37,8 @@ func (b *builder) picture(r slicefmt.Record) error {
 		return err
 	}
 	clock := b.dec.Clock()
-	e := entry{offset: b.spooled, bytes: int64(len(data)), tms: b.survey.now, index: r.Index, last: clock.Last, crc: crc32.ChecksumIEEE(data)}
+	e := entry{offset: b.spooled, bytes: int64(len(data)), tms: b.survey.now, index: r.Index, last: clock.Last, crc: crc32.ChecksumIEEE(data),
+		desktop: b.survey.Kind == "desktop"}
 	e.cols, e.rows = b.size()
 	if clock.Begun {
 		e.lastAt = clock.LastAt.UnixNano()

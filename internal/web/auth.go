@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -104,7 +105,7 @@ func (s *Server) find(r *http.Request, secret string) (token.Token, error) {
 // still says whether a token that opened a long answer is good as it was.
 func (s *Server) still(t token.Token) bool {
 	now, err := s.tokens.Named(t.Name)
-	return err == nil && now.SHA256 == t.SHA256
+	return err == nil && now.SHA256 == t.SHA256 && now.Role == t.Role && slices.Equal(now.Filter.User, t.Filter.User) && slices.Equal(now.Filter.Host, t.Filter.Host)
 }
 
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {

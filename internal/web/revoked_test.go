@@ -1,10 +1,12 @@
 package web_test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +70,22 @@ func TestATokenThatIsTakenAwayEndsWhatExpands(t *testing.T) {
 		if err == nil || n > events*each/2 {
 			t.Errorf("%s: %d bytes came: %v", path, n, err)
 		}
+	}
+}
+
+// Whoever may see less from now on sees no more of what it may not.
+func TestATokenThatMaySeeLessEndsALiveView(t *testing.T) {
+	s := newSite(t, func(c *web.Config) { c.Recheck = 50 * time.Millisecond })
+	must(t, s.live("run", "joe", "db-1").Flush(t.Context()))
+	s.listed("run", "live")
+	tok := s.token(token.Token{Name: "team", Role: token.Auditor, Filter: token.Filter{User: []string{"joe"}}})
+	view := s.stream(tok, "/sessions/run/live")
+	file, err := os.ReadFile(s.tokens.Path())
+	must(t, err)
+	must(t, token.WritePrivate(s.tokens.Path(), bytes.Replace(file, []byte(`"joe"`), []byte(`"anna"`), 1)))
+	dropped := view.until("it is dropped", func(e sseEvent) bool { return e.event == "dropped" })
+	if !strings.Contains(dropped.data, "no longer good") {
+		t.Errorf("it is dropped with %s", dropped.data)
 	}
 }
 

@@ -116,12 +116,7 @@ const stuckAfter = time.Minute
 //	lane.SINK      the sink's records are read, or another process has the sink
 //	delivery.SINK  of the batches that were tried lately one was taken
 func (c *Consumer) Checks() health.Checks {
-	checks := health.Checks{"nats": func(context.Context) error {
-		if nc := c.deps.Conn.NATS(); !nc.IsConnected() {
-			return fmt.Errorf("not connected: %s", nc.Status())
-		}
-		return nil
-	}}
+	checks := health.Checks{"nats": c.deps.Conn.Connected}
 	for _, l := range c.lanes {
 		checks["lane."+l.cfg.Name] = func(context.Context) error { return l.working.Problem(stuckAfter) }
 		checks["delivery."+l.cfg.Name] = func(context.Context) error { return health.NoRestart(l.sending.Problem(stuckAfter)) }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tapedeck-io/tapedeck/internal/accessproxy"
+	"github.com/tapedeck-io/tapedeck/internal/embed/embedtest"
 	"github.com/tapedeck-io/tapedeck/pkg/accesslog"
 )
 
@@ -81,7 +82,7 @@ func TestKilledProxyLosesNoSessionAndCountsNoneTwice(t *testing.T) {
 	url, c := newBus(t)
 	tg := newTarget(t, 1)
 	state := filepath.Join(t.TempDir(), "state")
-	listen := freeAddr(t)
+	listen := embedtest.FreeAddr(t)
 	var mu sync.Mutex
 	started, ended := map[string]bool{}, map[string]string{}
 	note := func(line string) {
@@ -171,14 +172,4 @@ func hurriedUDP(addr string) {
 	_, _ = c.Write([]byte("hello"))
 	_ = c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 	_, _ = io.ReadFull(c, make([]byte, 5))
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

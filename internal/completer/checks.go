@@ -2,7 +2,6 @@ package completer
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/tapedeck-io/tapedeck/internal/health"
@@ -21,12 +20,7 @@ const stuckAfter = 30 * time.Second
 //	          person is not counted, since it holds up no other
 func (c *Completer) Checks() health.Checks {
 	return health.Checks{
-		"nats": func(context.Context) error {
-			if nc := c.conn.NATS(); !nc.IsConnected() {
-				return fmt.Errorf("not connected: %s", nc.Status())
-			}
-			return nil
-		},
+		"nats":     c.conn.Connected,
 		"consumer": func(context.Context) error { return c.consuming.Problem(stuckAfter) },
 		"log":      func(context.Context) error { return c.looked.Problem(stuckAfter) },
 		"sessions": func(context.Context) error { return health.NoRestart(c.tries.Problem(stuckAfter)) },

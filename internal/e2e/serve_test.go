@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"os/exec"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tapedeck-io/tapedeck/internal/embed/embedtest"
 	"github.com/tapedeck-io/tapedeck/internal/health"
 )
 
@@ -20,7 +20,7 @@ import (
 func TestServeIsWatched(t *testing.T) {
 	in := startInstallation(t)
 	in.must(t, "token", "add", "--dir", in.dir, "somebody")
-	addr := freeAddr(t)
+	addr := embedtest.FreeAddr(t)
 	said := new(syncBuffer)
 	serve := in.command(t.Context(), "serve", "--listen", "127.0.0.1:0", "--metrics-addr", addr)
 	serve.Stdout, serve.Stderr = said, said
@@ -40,16 +40,6 @@ func TestServeIsWatched(t *testing.T) {
 	if status, text := get(t, addr, "/healthz"); status != http.StatusOK {
 		t.Errorf("status %d although a bus that is gone for a moment is no reason to start anew: %s", status, text)
 	}
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func stopServe(t *testing.T, serve *exec.Cmd, said *syncBuffer) {

@@ -128,6 +128,10 @@ func DecodePNG(picture []byte) (image.Image, error) {
 	if _, err := pixels(picture); err != nil {
 		return nil, err
 	}
+	return decode(picture)
+}
+
+func decode(picture []byte) (image.Image, error) {
 	img, err := png.Decode(bytes.NewReader(picture))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFrame, err)
@@ -153,7 +157,7 @@ func (d *Desktop) draw(f tdp.Frame) error {
 		return err
 	}
 	d.work += 2 * int64(n) // before it is decoded: one that turns out to be bad at its end costs as much
-	img, err := DecodePNG(f.PNG)
+	img, err := decode(f.PNG)
 	if err != nil {
 		return err
 	}

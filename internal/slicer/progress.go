@@ -170,12 +170,7 @@ const (
 // again, and wait for the same store, room or session.
 func (s *Slicer) Checks() health.Checks {
 	return health.Checks{
-		"nats": func(context.Context) error {
-			if nc := s.deps.Conn.NATS(); !nc.IsConnected() {
-				return fmt.Errorf("not connected: %s", nc.Status())
-			}
-			return nil
-		},
+		"nats":   s.deps.Conn.Connected,
 		"s3":     func(context.Context) error { return health.NoRestart(s.store3.problem(time.Now())) },
 		"leases": func(context.Context) error { return s.checkLeases(time.Now()) },
 		"cursor": func(context.Context) error { return s.checkCursors(time.Now()) },

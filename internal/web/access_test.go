@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/tapedeck-io/tapedeck/internal/embed/embedtest"
 	"github.com/tapedeck-io/tapedeck/internal/web"
 	"github.com/tapedeck-io/tapedeck/internal/web/token"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
@@ -175,7 +176,7 @@ func TestOtherSitesCanDoNothing(t *testing.T) {
 }
 
 func TestBehindAProxyItsPublicNameIsOurs(t *testing.T) {
-	s := newSite(t, func(c *web.Config) { c.PublicURL, c.Listen = "https://decks.example", freeAddr(t) })
+	s := newSite(t, func(c *web.Config) { c.PublicURL, c.Listen = "https://decks.example", embedtest.FreeAddr(t) })
 	for host, want := range map[string]int{"decks.example": 200, "DECKS.example:443": 200, "evil.example": 421} {
 		r := s.request(s.admin, http.MethodGet, "/me", nil)
 		r.Host = host

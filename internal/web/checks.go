@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/tapedeck-io/tapedeck/internal/health"
@@ -21,12 +20,7 @@ func (s *Server) Checks() health.Checks {
 		"list": func(context.Context) error { return health.NoRestart(s.listed.Problem(staleAfter)) },
 	}
 	if conn := s.lib.Conn; conn != nil {
-		checks["nats"] = func(context.Context) error {
-			if nc := conn.NATS(); !nc.IsConnected() {
-				return fmt.Errorf("not connected: %s", nc.Status())
-			}
-			return nil
-		}
+		checks["nats"] = conn.Connected
 	}
 	return checks
 }

@@ -200,6 +200,14 @@ func (c *Conn) NATS() *nats.Conn { return c.nc }
 // JetStream is the client's JetStream on the connection.
 func (c *Conn) JetStream() jetstream.JetStream { return c.js }
 
+// Connected says that there is no connection to a server now; nil if there is one.
+func (c *Conn) Connected(context.Context) error {
+	if !c.nc.IsConnected() {
+		return fmt.Errorf("not connected: %s", c.nc.Status())
+	}
+	return nil
+}
+
 // Close closes the connection at once. Close publishers before.
 func (c *Conn) Close() { c.nc.Close() }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -147,6 +148,12 @@ func (c *Cluster) awaitPlaces(t testing.TB) {
 		}
 	}
 	t.Fatalf("cluster has no place for %d replicas after 30 s: %v", len(c.Nodes), err)
+}
+
+// FreeAddr is an address of this machine that nobody listens on.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t)))
 }
 
 func freePort(t testing.TB) int {

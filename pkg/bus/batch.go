@@ -14,10 +14,10 @@ import (
 	"github.com/nats-io/nuid"
 )
 
-// Small messages of one partition's sessions travel together once enough of
-// them wait: a server that syncs every write then syncs once for all of them.
+// Small messages of one partition's sessions travel together where that is faster
+// (pace): a server that syncs every write then syncs once for all of them.
 //
-//	lineUp     sends the message by itself while few are in flight, or queues it
+//	lineUp     sends the message by itself while not too many are in flight, or queues it
 //	next       makes batches, or singles, of what is queued when a place is free
 //	sendBatch  publishes one, and the last message of it asks for the answer
 //	batchAnswered   stored: every session goes on. Refused, or in doubt: each
@@ -34,11 +34,9 @@ const (
 	// maxBatched is the largest message, in bytes, that a batch is of use to: a
 	// larger one carries many events to the sync that it costs.
 	maxBatched = 8 << 10
-	// maxSingles small messages of a partition are in flight by themselves, and
-	// from then on they gather. A batch costs a server several syncs (it stages
-	// the batch in a file of its own), so fewer than minBatch go by themselves.
-	maxSingles = 8
-	minBatch   = 8
+	// A batch costs a server several syncs (it stages the batch in a file of its
+	// own), so fewer than minBatch go by themselves.
+	minBatch = 8
 	// maxBatches of a publisher are in flight in a partition: while there is one,
 	// what comes gathers, and another goes out only if it is full. A server takes
 	// 50 of all publishers together for a stream.
@@ -59,6 +57,7 @@ const (
 // A lane is what is small and in flight in one partition. It is used under the
 // publisher's lock.
 type lane struct {
+	pace             pace
 	singles, batches int
 	ready            []grant   // have their bytes, and wait for company or a place
 	max              int       // messages in a batch
@@ -73,6 +72,8 @@ type batch struct {
 	members []grant
 	msgs    []*nats.Msg
 	timer   *time.Timer
+	sent    time.Time
+	first   bool // no other batch was in flight
 }
 
 // lineUp says whether the message of s may go by itself. If not it goes with
@@ -82,13 +83,13 @@ func (p *Publisher) lineUp(s *Stream) (now bool, gs []grant) {
 	defer p.mu.Unlock()
 	l := p.lanes[s.partition]
 	if l == nil {
-		l = &lane{max: p.o.MaxBatch}
+		l = &lane{max: p.o.MaxBatch, pace: newPace()}
 		p.lanes[s.partition] = l
 	}
 	if p.o.MaxBatch == 1 || l.isOff() {
 		return true, nil
 	}
-	if len(l.ready) == 0 && l.batches == 0 && l.singles < maxSingles {
+	if len(l.ready) == 0 && l.batches == 0 && l.singles < l.pace.singles() {
 		p.single(l, s.token)
 		return true, nil
 	}
@@ -104,7 +105,7 @@ func (p *Publisher) single(l *lane, token uint64) {
 	if c.lane != nil {
 		return // it counts since a connection that was lost
 	}
-	c.lane = l
+	c.lane, c.sent = l, time.Now()
 	p.pending[token] = c
 	l.singles++
 }
@@ -113,6 +114,9 @@ func (p *Publisher) single(l *lane, token uint64) {
 func (p *Publisher) next(l *lane) []grant {
 	var gs []grant
 	off := l.isOff()
+	if l.batches == 0 {
+		l.pace.turn(time.Now(), len(l.ready))
+	}
 	for len(l.ready) > 0 {
 		if _, ok := p.pending[l.ready[0].token]; !ok {
 			l.ready = l.ready[1:] // its stream failed
@@ -124,12 +128,13 @@ func (p *Publisher) next(l *lane) []grant {
 			g.now = true
 			gs = append(gs, g)
 			l.ready = l.ready[1:]
-		case l.batches == 0 && len(l.ready) >= minBatch, l.batches < maxBatches && len(l.ready) >= l.max:
+		case l.pace.gather && (l.batches == 0 && len(l.ready) >= minBatch || l.batches < maxBatches && len(l.ready) >= l.max):
 			n := min(len(l.ready), l.max)
 			gs = append(gs, grant{lane: l, batch: l.ready[:n:n]})
 			l.ready = l.ready[n:]
 			l.batches++
-		case l.batches == 0 && l.singles < maxSingles:
+			l.pace.turns++
+		case l.batches == 0 && l.singles < l.pace.singles():
 			g := l.ready[0]
 			g.now = true
 			gs = append(gs, g)
@@ -170,6 +175,7 @@ func (p *Publisher) sendBatch(l *lane, members []grant) []grant {
 	p.token++
 	b.token = p.token
 	p.batches[b.token] = b
+	b.sent, b.first = time.Now(), l.batches == 1
 	b.timer = time.AfterFunc(p.o.AckTimeout, func() { p.dispatch(p.leave(b)) })
 	p.mu.Unlock()
 	last := len(b.msgs) - 1
@@ -228,6 +234,7 @@ func (p *Publisher) batchAnswered(b *batch, reply *nats.Msg) {
 		p.heed(b, err)
 		p.undo(b, err)
 	} else {
+		p.timed(b)
 		p.stored.Add(uint64(len(b.members)))
 		p.batched.Add(uint64(len(b.members)))
 		for i, g := range b.members {
@@ -239,6 +246,15 @@ func (p *Publisher) batchAnswered(b *batch, reply *nats.Msg) {
 	}
 	// Only now, so that what the sessions sent next can go in one batch.
 	p.dispatch(p.leave(b))
+}
+
+// timed learns from a batch that was stored.
+func (p *Publisher) timed(b *batch) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if b.first {
+		b.lane.pace.batched(time.Since(b.sent))
+	}
 }
 
 func (p *Publisher) batchesInFlight() []*batch {

@@ -142,6 +142,7 @@ func TestBatchesStoreEveryEventOnceWhateverBecomesOfThem(t *testing.T) {
 			s := siteOn(t, small(1), embed.NATSConfig{SyncAlways: tt.synced, Tune: tt.tune})
 			px := newProxy(t, s.srv.URL())
 			p := s.publisher(t, connect(t, px.url()), bus.PublisherOptions{AckTimeout: 500 * time.Millisecond})
+			p.Gather(0)
 			c := s.crowd(t, p, 100)
 			if tt.fault != nil {
 				tt.fault(t, s, px)
@@ -167,6 +168,7 @@ func TestABatchWithASecondWriterInItFailsThatSessionAlone(t *testing.T) {
 	appendEvents(t, rival, 0, 3)
 	flush(t, rival)
 	p := s.publisher(t, s.conn, bus.PublisherOptions{AckTimeout: 10 * time.Second})
+	p.Gather(0)
 	c := s.crowd(t, p, 150)
 	c.say(t, 1)
 	if err := c.streams[70].Flush(t.Context()); !errors.Is(err, bus.ErrConflict) {
@@ -191,6 +193,7 @@ func TestABatchWithASecondWriterInItFailsThatSessionAlone(t *testing.T) {
 func TestBatchesWaitForRoomInAFullStream(t *testing.T) {
 	s := syncedSite(t, small(1))
 	p := s.publisher(t, s.conn, bus.PublisherOptions{})
+	p.Gather(0)
 	c := s.crowd(t, p, 100)
 	cfg := s.stream(t, 0).CachedInfo().Config
 	cfg.MaxBytes = 20_000
@@ -225,6 +228,7 @@ func TestBatchesOnAClusterWhoseLeaderGoes(t *testing.T) {
 	}
 	s := &site{layout: l, conn: conn}
 	p := s.publisher(t, conn, bus.PublisherOptions{AckTimeout: time.Second})
+	p.Gather(0)
 	c := s.crowd(t, p, 200)
 	var leaving sync.WaitGroup
 	leaving.Go(func() {

@@ -98,7 +98,8 @@ type Publisher struct {
 type claim struct {
 	s     *Stream
 	bytes int
-	lane  *lane // of which it is one of the singles; nil if it is not
+	lane  *lane     // of which it is one of the singles; nil if it is not
+	sent  time.Time // as one of these
 }
 
 type waiter struct {
@@ -323,6 +324,9 @@ func (p *Publisher) onReply(m *nats.Msg) {
 	p.mu.Lock()
 	c, ok := p.pending[token]
 	b := p.batches[token]
+	if c.lane != nil {
+		c.lane.pace.answered(time.Now(), c.sent, c.lane.singles)
+	}
 	p.mu.Unlock()
 	if b != nil {
 		p.batchAnswered(b, m)

@@ -22,6 +22,7 @@ import (
 type feed struct {
 	c              *Conn
 	stream, filter string
+	replicas       int    // of the stream
 	from           uint64 // stream sequence to go on from
 	patient        bool   // tries for as long as it takes
 
@@ -84,7 +85,7 @@ func (f *feed) nextBefore(ctx context.Context, end uint64) (*nats.Msg, place, er
 		if err == nil || !errors.Is(err, errNotYet) {
 			return msg, at, err
 		}
-		_, last, _, err := f.c.last(ctx, f.stream, f.filter)
+		last, err := f.newest(ctx)
 		if errors.Is(err, errNotFound) || err == nil && last < f.from {
 			return nil, place{}, fmt.Errorf("messages %d to %d were trimmed while reading: %w", f.from, end, ErrTrimmed)
 		}
@@ -97,7 +98,7 @@ func (f *feed) openAndLast(ctx context.Context) (last uint64, err error) {
 	opening, cancel := context.WithCancel(ctx)
 	opened := make(chan error, 1)
 	go func() { opened <- f.open(opening) }()
-	if _, last, _, err = f.c.last(ctx, f.stream, f.filter); err != nil {
+	if last, err = f.newest(ctx); err != nil {
 		cancel()
 		<-opened //nolint:errcheck // nobody reads from it
 		return 0, err
@@ -105,6 +106,23 @@ func (f *feed) openAndLast(ctx context.Context) (last uint64, err error) {
 	err = <-opened
 	cancel()
 	return last, err
+}
+
+// newest is the last message's sequence, asked for again while the stream may be
+// electing a leader, when nobody answers.
+func (f *feed) newest(ctx context.Context) (uint64, error) {
+	for begun := time.Now(); ; {
+		last, err := f.c.newest(ctx, f.stream, f.filter, f.replicas)
+		if f.replicas <= 1 || !Away(err) || errors.Is(err, nats.ErrConnectionClosed) || ctx.Err() != nil || time.Since(begun) > feedPatience {
+			return last, err
+		}
+		f.c.log.Debug("the last message is not known", "stream", f.stream, "err", err)
+		select {
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
 }
 
 // open makes a consumer, and tries again where that can help. It returns nil with

@@ -26,6 +26,9 @@ type ReadOptions struct {
 // One of them is ctx being done. Lost connections and servers that restart are
 // waited for, for a while if not following.
 //
+// What is the last of a replicated stream its leader says ($JS.API.STREAM.MSG.GET).
+// A user who may not ask it can miss the newest where a replica lags.
+//
 // Reading makes the server look at each block of the partition that holds a
 // message of the session: take what is archived from S3, and the rest from here.
 func Read(ctx context.Context, c *Conn, l Layout, sid string, o ReadOptions) iter.Seq2[Message, error] {
@@ -44,7 +47,7 @@ func read(ctx context.Context, c *Conn, l Layout, sid string, o ReadOptions, yie
 		return err
 	}
 	stream := EventStream(Partition(sid, l.Partitions))
-	f := &feed{c: c, stream: stream, filter: filter, from: max(o.FromSeq, 1), patient: o.Follow}
+	f := &feed{c: c, stream: stream, filter: filter, replicas: l.Replicas, from: max(o.FromSeq, 1), patient: o.Follow}
 	defer f.close()
 	end := uint64(math.MaxUint64)
 	if !o.Follow {

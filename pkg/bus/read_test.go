@@ -7,8 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"go.uber.org/goleak"
 
+	"github.com/tapedeck-io/tapedeck/internal/embed"
+	"github.com/tapedeck-io/tapedeck/internal/embed/embedtest"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 )
 
@@ -262,5 +265,53 @@ func TestReadOfASessionThatCannotBe(t *testing.T) {
 		if last == nil {
 			t.Errorf("session %q of node %q: no error", o.sid, o.node)
 		}
+	}
+}
+
+// What the last message of a replicated stream is is asked of its leader, by those who
+// may ask it: a replica can lag.
+func TestReaderOfAReplicatedStreamAsksItsLeader(t *testing.T) {
+	const leader, replica = "$JS.API.STREAM.MSG.GET.>", "$JS.API.DIRECT.GET.>"
+	user := func(name, denied string) *server.User {
+		return &server.User{Username: name, Password: "secret-1", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{denied}}}}
+	}
+	srv := embedtest.NATSServer(t, embed.NATSConfig{Tune: func(o *server.Options) {
+		o.Users = []*server.User{user("of the leader", replica), user("of replicas", leader)}
+	}})
+	as := func(name string) *bus.Conn {
+		return connectAs(t, bus.Options{URL: []string{srv.URL()}, User: name, Password: "secret-1"})
+	}
+	s := &site{srv: srv, conn: as("of replicas")}
+	var err error
+	if s.layout, err = bus.Ensure(t.Context(), s.conn, small(1)); err != nil {
+		t.Fatal(err)
+	}
+	st := open(t, s.publisher(t, s.conn, bus.PublisherOptions{}), "node", "s")
+	appendEvents(t, st, 0, 3)
+	flush(t, st)
+	for _, tt := range []struct {
+		user     string
+		replicas int
+		denied   bool
+	}{
+		{"of the leader", 3, false},
+		{"of replicas", 3, false},
+		{"of the leader", 1, true}, // there is but one, and all may ask it about their subjects
+		{"of replicas", 1, false},
+	} {
+		s.layout.Replicas = tt.replicas
+		var got []int64
+		var failed error
+		for m, err := range bus.Read(t.Context(), as(tt.user), s.layout, "s", bus.ReadOptions{}) {
+			if failed = err; err == nil {
+				got = append(got, indexesOf(t, m)...)
+			}
+		}
+		if tt.denied != errors.Is(failed, bus.ErrPermission) || !tt.denied && len(got) != 3 {
+			t.Errorf("user %s, %d replicas: read %v, %v", tt.user, tt.replicas, got, failed)
+		}
+	}
+	for _, err := range bus.Read(t.Context(), as("of the leader"), bus.Layout{Partitions: 1, Replicas: 3}, "nobody", bus.ReadOptions{}) {
+		t.Errorf("read a session that is not there: %v", err)
 	}
 }

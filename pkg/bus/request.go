@@ -2,12 +2,14 @@ package bus
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // requestTimeout is for one try of a request that only reads.
@@ -62,4 +64,45 @@ func (c *Conn) last(ctx context.Context, stream, subject string) (*nats.Msg, uin
 	}
 	msg.Subject = msg.Header.Get("Nats-Subject")
 	return msg, seq, at, nil
+}
+
+// newest is the sequence of a subject's last message as the stream's leader has it:
+// a replica that lags would have a reader take what is missing for the end. A user
+// who may not ask the leader, who can be asked for all subjects only, is told what
+// a replica knows.
+func (c *Conn) newest(ctx context.Context, stream, subject string, replicas int) (uint64, error) {
+	if replicas > 1 {
+		seq, err := c.leaderLast(ctx, stream, subject)
+		if !errors.Is(err, ErrPermission) {
+			return seq, err
+		}
+	}
+	_, seq, _, err := c.last(ctx, stream, subject)
+	return seq, err
+}
+
+func (c *Conn) leaderLast(ctx context.Context, stream, subject string) (uint64, error) {
+	query, err := json.Marshal(map[string]string{"last_by_subj": subject})
+	if err != nil {
+		return 0, fmt.Errorf("encode query: %w", err)
+	}
+	reply, err := c.request(ctx, "$JS.API.STREAM.MSG.GET."+stream, query)
+	if err != nil {
+		return 0, fmt.Errorf("ask the leader for the last message of %s: %w", subject, err)
+	}
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Seq uint64 `json:"seq"`
+		} `json:"message"`
+	}
+	switch err := json.Unmarshal(reply.Data, &answer); {
+	case err != nil:
+		return 0, fmt.Errorf("ask the leader for the last message of %s: read its answer: %w", subject, err)
+	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return 0, errNotFound
+	case answer.Error != nil:
+		return 0, fmt.Errorf("ask the leader for the last message of %s: %w", subject, answer.Error)
+	}
+	return answer.Message.Seq, nil
 }

@@ -86,6 +86,11 @@ func (p *Publisher) lineUp(s *Stream) (now bool, gs []grant) {
 		l = &lane{max: p.o.MaxBatch, pace: newPace()}
 		p.lanes[s.partition] = l
 	}
+	if c := p.pending[s.token]; c.lane != nil { // it had a place when there was no connection to send it on
+		c.lane.singles--
+		c.lane = nil
+		p.pending[s.token] = c
+	}
 	if p.o.MaxBatch == 1 || l.isOff() {
 		return true, nil
 	}
@@ -103,7 +108,7 @@ func (l *lane) isOff() bool { return !l.off.IsZero() && time.Now().Before(l.off)
 func (p *Publisher) single(l *lane, token uint64) {
 	c := p.pending[token]
 	if c.lane != nil {
-		return // it counts since a connection that was lost
+		return // it waited twice
 	}
 	c.lane, c.sent = l, time.Now()
 	p.pending[token] = c
@@ -128,7 +133,7 @@ func (p *Publisher) next(l *lane) []grant {
 			g.now = true
 			gs = append(gs, g)
 			l.ready = l.ready[1:]
-		case l.pace.gather && (l.batches == 0 && len(l.ready) >= minBatch || l.batches < maxBatches && len(l.ready) >= l.max):
+		case l.pace.gather && (l.batches == 0 && len(l.ready) >= minBatch || l.batches < maxBatches && len(l.ready) >= l.max && !l.pace.due()):
 			n := min(len(l.ready), l.max)
 			gs = append(gs, grant{lane: l, batch: l.ready[:n:n]})
 			l.ready = l.ready[n:]

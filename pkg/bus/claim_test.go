@@ -102,3 +102,28 @@ func TestAConnectionThatIsEndedAtOnceMeansThatTheBusIsAway(t *testing.T) {
 		t.Errorf("connect: %v; away: %t", err, bus.Away(err))
 	}
 }
+
+// More messages come to their turn without a connection than may be in flight by
+// themselves: none of them takes a place that it does not use.
+func TestManyMessagesThatWaitForAConnectionAreSent(t *testing.T) {
+	const ackTimeout = 2 * time.Second
+	for _, gather := range []bool{false, true} {
+		s := newSite(t, small(1))
+		px := newProxy(t, s.srv.URL())
+		conn := connect(t, px.url())
+		p := s.publisher(t, conn, bus.PublisherOptions{AckTimeout: ackTimeout})
+		if gather {
+			p.Gather(0)
+		}
+		c := s.crowd(t, p, 60)
+		px.set(func() { px.loseSent = true })
+		c.say(t, 2)
+		px.set(func() { px.down = true })
+		px.cut()
+		eventually(t, "the connection is lost", func() bool { return !conn.NATS().IsConnected() })
+		time.Sleep(ackTimeout + ackTimeout/4) // what was in flight has given its place to what waited
+		px.set(func() { px.down, px.loseSent = false, false })
+		c.mustHoldAll(t)
+		mustBeIdle(t, p)
+	}
+}

@@ -27,7 +27,8 @@ type Conn struct {
 	log  *slog.Logger
 	wait time.Duration // Options.Wait
 
-	logDenied atomic.Pointer[error] // why upload logs cannot be read, once that is known
+	logDenied    atomic.Pointer[error] // why upload logs cannot be read, once that is known
+	leaderDenied atomic.Bool           // the leader of streams cannot be asked for messages
 
 	mu        sync.Mutex
 	listeners map[*listener]struct{}
@@ -275,6 +276,7 @@ func (c *Conn) setInboxDenied(err error) {
 func (c *Conn) onReconnect(nc *nats.Conn) {
 	c.setInboxDenied(nil) // the permissions may be others now
 	c.logDenied.Store(nil)
+	c.leaderDenied.Store(false)
 	c.log.Info("nats reconnected", "server", nc.ConnectedServerName())
 	c.each(func(l *listener) {
 		if l.connected != nil {

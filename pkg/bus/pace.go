@@ -31,8 +31,9 @@ type pace struct {
 	gather bool
 	window int           // messages by themselves that may be in flight while they do not gather
 	since  time.Time     // they go by themselves; zero: from the beginning
-	wait   int           // messages that may wait while it is tried whether they can go so
-	slow   time.Time     // since then every answer took too long; zero: the last did not
+	wait   int           // how many waited when they had gone so for a while
+	waitAt time.Time     // when that was; zero: not yet
+	slow   time.Time     // since then every answer with many in flight took too long; zero: the last did not
 	turns  int           // batches since they gather
 	tryAt  int           // as many turns
 	batch  time.Duration // what a batch takes; 0: not known
@@ -48,12 +49,18 @@ func (p *pace) singles() int {
 	return p.window
 }
 
+// patience is how long answers may take. A batch that took longer than a stall is no
+// measure.
+func (p *pace) patience() time.Duration {
+	if p.batch == 0 {
+		return firstPatience
+	}
+	return min(p.batch, stall)
+}
+
 // answered takes the answer to one of the messages in flight by themselves.
 func (p *pace) answered(now, sent time.Time, inFlight int) {
-	patience := firstPatience
-	if p.batch > 0 {
-		patience = p.batch
-	}
+	patience := p.patience()
 	switch {
 	case p.gather:
 	case now.Sub(sent) <= patience:
@@ -62,9 +69,10 @@ func (p *pace) answered(now, sent time.Time, inFlight int) {
 			p.window = min(p.window+1, maxSingles)
 		}
 	case inFlight < minSingles:
+		p.slow = time.Time{}
 	case p.slow.IsZero():
 		p.slow = now // a server that stood still answers all at once when it goes on
-	case now.Sub(p.slow) > patience && p.slow.Sub(p.since) < lasting, now.Sub(p.slow) > max(stall, patience):
+	case now.Sub(p.slow) > patience && p.slow.Sub(p.since) < lasting, now.Sub(p.slow) > stall:
 		p.yield(now)
 	}
 }
@@ -87,14 +95,21 @@ func (p *pace) batched(took time.Duration) {
 	p.batch += (took - p.batch) / 8
 }
 
-// turn is asked for when messages wait that cannot go at once, and no batch is in
-// flight: it lets them go by themselves if it is time to try, and has them gather if
-// there are ever more while that is tried.
+// due says whether it is time to let messages go by themselves again, once no batch
+// is in flight.
+func (p *pace) due() bool { return p.gather && p.turns >= p.tryAt }
+
+// turn is asked whenever something has been answered and no batch is in flight. It
+// lets messages go by themselves if that is due, and while it is tried has them
+// gather if ever more of them wait.
 func (p *pace) turn(now time.Time, waiting int) {
 	switch {
-	case p.gather && p.turns >= p.tryAt:
-		p.gather, p.window, p.since, p.slow, p.wait = false, minSingles, now, time.Time{}, waiting+minBatch
-	case !p.gather && waiting > p.wait && now.Sub(p.since) < lasting:
+	case p.due():
+		p.gather, p.window, p.since, p.slow, p.waitAt = false, minSingles, now, time.Time{}, time.Time{}
+	case p.gather || now.Sub(p.since) >= lasting:
+	case p.waitAt.IsZero() && now.Sub(p.since) > p.patience(): // the window has grown
+		p.wait, p.waitAt = waiting, now
+	case !p.waitAt.IsZero() && now.Sub(p.waitAt) > p.patience() && waiting > p.wait+minBatch:
 		p.yield(now)
 	}
 }

@@ -34,9 +34,15 @@ func (p *paced) fail(t *testing.T) {
 	p.turns = p.tryAt
 	p.turn(p.now, 30)
 	p.mustGather(t, false)
-	p.turn(p.now.Add(time.Millisecond), 30+minBatch)
+	p.now = p.now.Add(firstPatience + 1)
+	p.turn(p.now, 60) // while the window grows more may come to wait
 	p.mustGather(t, false)
-	p.turn(p.now.Add(2*time.Millisecond), 30+minBatch+1)
+	p.turn(p.now.Add(firstPatience), 1000)
+	p.mustGather(t, false)
+	p.now = p.now.Add(firstPatience + 1)
+	p.turn(p.now, 60+minBatch)
+	p.mustGather(t, false)
+	p.turn(p.now, 60+minBatch+1)
 	p.mustGather(t, true)
 }
 
@@ -59,6 +65,7 @@ func TestWindowGrowsWhileAnswersAreQuickAndItIsUsed(t *testing.T) {
 
 func TestMessagesGatherWhenAnswersStaySlow(t *testing.T) {
 	p := newPaced()
+	p.answers(1, time.Millisecond, time.Second, minSingles)
 	p.answers(1000, time.Millisecond, time.Second, minSingles-1)
 	p.mustGather(t, false) // few are in flight: a batch would be no faster
 	p.answers(1, time.Millisecond, firstPatience+1, minSingles)
@@ -122,6 +129,13 @@ func TestItIsTriedAgainEverMoreRarely(t *testing.T) {
 	if p.tryAt != minTurns {
 		t.Errorf("tried again after %d turns, want %d", p.tryAt, minTurns)
 	}
+}
+
+func TestABatchThatTookSecondsIsNoMeasure(t *testing.T) {
+	p := newPaced()
+	p.batched(3 * time.Second)
+	p.answers(200, time.Millisecond, stall+1, minSingles)
+	p.mustGather(t, true)
 }
 
 func TestATrialEndsWhenItsAnswersAreSlow(t *testing.T) {

@@ -324,9 +324,6 @@ func (p *Publisher) onReply(m *nats.Msg) {
 	p.mu.Lock()
 	c, ok := p.pending[token]
 	b := p.batches[token]
-	if c.lane != nil {
-		c.lane.pace.answered(time.Now(), c.sent, c.lane.singles)
-	}
 	p.mu.Unlock()
 	if b != nil {
 		p.batchAnswered(b, m)
@@ -338,6 +335,25 @@ func (p *Publisher) onReply(m *nats.Msg) {
 	c.s.mu.Lock()
 	c.s.answered(token, m)
 	c.s.unlock()
+}
+
+// answered learns from an answer that a message was stored.
+func (p *Publisher) answered(token uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c := p.pending[token]; c.lane != nil {
+		c.lane.pace.answered(time.Now(), c.sent, c.lane.singles)
+	}
+}
+
+// again: a message is sent once more, on a new connection.
+func (p *Publisher) again(token uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c := p.pending[token]; c.lane != nil {
+		c.sent = time.Now()
+		p.pending[token] = c
+	}
 }
 
 func (p *Publisher) replyTo(token uint64) string { return p.inbox + strconv.FormatUint(token, 36) }

@@ -71,11 +71,13 @@ func (c *Conn) last(ctx context.Context, stream, subject string) (*nats.Msg, uin
 // who may not ask the leader, who can be asked for all subjects only, is told what
 // a replica knows.
 func (c *Conn) newest(ctx context.Context, stream, subject string, replicas int) (uint64, error) {
-	if replicas > 1 {
+	if replicas > 1 && !c.leaderDenied.Load() {
 		seq, err := c.leaderLast(ctx, stream, subject)
-		if !errors.Is(err, ErrPermission) {
+		if !errors.Is(err, ErrPermission) && !errors.Is(err, nats.ErrNoResponders) {
 			return seq, err
 		}
+		c.leaderDenied.Store(true)
+		c.log.Debug("the leader of a stream cannot be asked", "stream", stream, "err", err)
 	}
 	_, seq, _, err := c.last(ctx, stream, subject)
 	return seq, err
@@ -103,6 +105,9 @@ func (c *Conn) leaderLast(ctx context.Context, stream, subject string) (uint64, 
 		return 0, errNotFound
 	case answer.Error != nil:
 		return 0, fmt.Errorf("ask the leader for the last message of %s: %w", subject, answer.Error)
+	}
+	if answer.Message.Seq == 0 {
+		return 0, fmt.Errorf("ask the leader for the last message of %s: it answers without a sequence", subject)
 	}
 	return answer.Message.Seq, nil
 }

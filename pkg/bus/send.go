@@ -128,8 +128,10 @@ func (s *Stream) expect(msg *nats.Msg) {
 // for one.
 func (s *Stream) resend(token uint64) {
 	if s.token == token && s.sent && s.err == nil {
+		s.round++ // if it is to wait for its turn, no timer must have it wait twice
 		s.sent, s.batch = false, nil
 		s.doubt()
+		s.p.again(token)
 		s.publish()
 	}
 }
@@ -226,6 +228,9 @@ func (s *Stream) answered(token uint64, reply *nats.Msg) {
 		return
 	}
 	seq, refused := parseAck(reply)
+	if refused == nil {
+		s.p.answered(token)
+	}
 	s.rest()
 	if refused == nil {
 		s.p.stored.Add(1)

@@ -229,9 +229,14 @@ func (s *Slicer) work(ctx, hard context.Context, p int) {
 	}
 }
 
-// hold claims the partition and works on it until it is lost or ctx is done.
+// hold claims the partition and works on it until it is lost or ctx is done. That
+// does not cut the claim short: a lease of a member that is alive and has turned
+// away would be waited for by the next one until it counts as hung.
 func (s *Slicer) hold(ctx, hard context.Context, p int, prev uploadlog.LeaseInfo, why string) error {
-	owner, err := uploadlog.Claim(ctx, s.deps.Conn, p, s.cfg.Member, &prev, why)
+	claiming, cancel := context.WithCancel(hard)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(turnAway, cancel) })()
+	owner, err := uploadlog.Claim(claiming, s.deps.Conn, p, s.cfg.Member, &prev, why)
 	if err != nil {
 		return err
 	}
@@ -241,6 +246,9 @@ func (s *Slicer) hold(ctx, hard context.Context, p int, prev uploadlog.LeaseInfo
 	failpoint.Hit("slicer/load/before")
 	loaded, err := owner.Load(ctx)
 	if err != nil {
+		if ctx.Err() != nil {
+			s.giveBack(hard, owner)
+		}
 		return err
 	}
 	failpoint.Hit("slicer/load/after")
@@ -255,6 +263,19 @@ func (s *Slicer) hold(ctx, hard context.Context, p int, prev uploadlog.LeaseInfo
 		s.met.fenced.Add(context.WithoutCancel(ctx), 1)
 	}
 	return err
+}
+
+// turnAway is how long it may take to claim a partition, and to free it, that falls
+// to another member meanwhile.
+const turnAway = 2 * time.Second
+
+// giveBack frees a lease under which nothing was done.
+func (s *Slicer) giveBack(hard context.Context, owner *uploadlog.Owner) {
+	ctx, cancel := context.WithTimeout(hard, turnAway)
+	defer cancel()
+	if err := owner.Release(ctx); err != nil {
+		s.log.Warn("partition not released; it is taken over when this member is gone or counts as hung", "err", err)
+	}
 }
 
 // A watch is how another owner's progress looked when it was looked at last.

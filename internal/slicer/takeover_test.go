@@ -238,3 +238,22 @@ func TestStateOfANewerVersionIsLeftAlone(t *testing.T) {
 		t.Errorf("cursor at %d, events of the newer session from %d on", got, first)
 	}
 }
+
+// A partition that falls to another member while its log is loaded is free at once:
+// others would wait for its owner, who is alive, until it counts as hung.
+func TestPartitionThatMovesWhileItIsLoadedIsFree(t *testing.T) {
+	r := newRig(t, 1)
+	s, err := New(r.cfg, Deps{Conn: r.conn, Layout: r.layout, Store: r.parts, Log: r.log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.hold(moved, t.Context(), 0, uploadlog.LeaseInfo{}, "free"); !errors.Is(err, context.Canceled) {
+		t.Fatalf("hold: %v", err)
+	}
+	lease, err := uploadlog.ReadLease(t.Context(), r.conn, 0)
+	if err != nil || !lease.Free || lease.Seq == 0 {
+		t.Errorf("lease %+v, %v; want one that was claimed and is free", lease, err)
+	}
+}

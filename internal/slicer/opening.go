@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"sync"
 	"time"
 
 	"github.com/tapedeck-io/tapedeck/internal/uploadlog"
@@ -87,11 +89,31 @@ func (k past) has(m *input) bool {
 	return true
 }
 
+// admit has a new session looked up if it may be over. It returns false if it is known
+// to be, and its message has been dealt with.
+func (p *partition) admit(s *session, m *input) bool {
+	old := p.old(m)
+	if !old && m.begins() {
+		return true
+	}
+	k, known := p.found.take(m.SID, p.created)
+	switch {
+	case !known:
+		p.ask(s, old)
+	case k != nil:
+		p.markEnded(m.SID, *k)
+		p.drop(s)
+		p.afterEnd(*k, m)
+		return false
+	}
+	return true
+}
+
 // ask looks a session up. Its messages wait meanwhile, for as long as it takes if the
 // asker is patient; if they become too many the session is set aside.
 func (p *partition) ask(s *session, patient bool) {
 	x := s.needIO()
-	x.asking, x.patient = true, patient
+	x.asking, x.patient, x.askedAt = true, patient, p.now
 	sid := s.live.SID
 	p.goDo(func() {
 		ctx, cancel := p.ctx, context.CancelFunc(func() {})
@@ -167,6 +189,7 @@ func (p *partition) pastOf(taken uint64, next int64) past {
 // recording that it has already.
 func (p *partition) answered(s *session, x *sessionIO, k *past, err error) {
 	if x.aside && err == nil {
+		p.found.keep(s.live.SID, found{k, p.created, time.Now()})
 		p.fail(fmt.Errorf("session %s could not be looked up, and can now: its messages are read again", s.live.SID))
 		return
 	}
@@ -176,6 +199,7 @@ func (p *partition) answered(s *session, x *sessionIO, k *past, err error) {
 	queue := x.queue
 	p.loading -= x.queuedBytes
 	x.asking, x.queue, x.queuedBytes = false, nil, 0
+	p.setFull(s, false)
 	switch {
 	case errors.Is(err, uploadlog.ErrNewer):
 		p.freeze(s.live.SID, queue[0].Seq)
@@ -200,18 +224,75 @@ func (p *partition) answered(s *session, x *sessionIO, k *past, err error) {
 }
 
 // maxAsked is the bytes of messages that wait for one session that is not opened before
-// it is known. Others are opened after askFor, whatever waits for them.
-const maxAsked = 1 << 20
+// it is known. When there are more, reading waits, and for maxHeld at most: then the
+// session is set aside. Others are opened after askFor, whatever waits for them.
+const (
+	maxAsked = 1 << 20
+	maxHeld  = 2 * time.Second
+)
+
+// holdFor stops reading while a session is looked up that many messages wait for.
+func (p *partition) holdFor(s *session) {
+	if s.io.asking && s.io.patient && s.io.queuedBytes > maxAsked {
+		p.setFull(s, true)
+	}
+}
+
+// setAsideDue sets sessions aside that have held up the others for long enough.
+func (p *partition) setAsideDue() {
+	for _, s := range p.sessions {
+		if x := s.io; s.isFull && x != nil && x.asking && p.now.Sub(x.askedAt) >= maxHeld {
+			p.setAside(s)
+		}
+	}
+}
 
 // setAside forgets a session that cannot be looked up, so that it holds up no other.
 // Its messages hold the cursor. Once it is known what the session is the partition is
-// given up, and whoever claims it reads them again.
+// given up, and whoever claims it reads them again; the answer is kept for that, or a
+// store that always takes longer than maxHeld would have it begin again for ever.
 func (p *partition) setAside(s *session) {
 	first := s.io.queue[0].Seq
 	p.log.Error("session cannot be looked up; it is set aside and holds the cursor", "session", s.live.SID, "sequence", first)
 	s.io.aside = true
 	p.frozen[s.live.SID] = first
 	p.drop(s)
+}
+
+// A found is the answer about a session that was set aside.
+type found struct {
+	past    *past // nil: it is not over
+	created time.Time
+	at      time.Time
+}
+
+// foundFor is how long such an answer is good for.
+const foundFor = time.Minute
+
+// A finds keeps answers for who claims the partition next.
+type finds struct {
+	mu sync.Mutex
+	m  map[string]found
+}
+
+func (f *finds) keep(sid string, a found) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.m == nil {
+		f.m = map[string]found{}
+	}
+	maps.DeleteFunc(f.m, func(_ string, a found) bool { return time.Since(a.at) > foundFor })
+	f.m[sid] = a
+}
+
+// take is the answer about a session, if there is one that is of the stream created
+// then: sequences mean nothing in another.
+func (f *finds) take(sid string, created time.Time) (*past, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a, ok := f.m[sid]
+	delete(f.m, sid)
+	return a.past, ok && a.created.Equal(created) && time.Since(a.at) <= foundFor
 }
 
 // afterEnd deals with a message of a session that is over.

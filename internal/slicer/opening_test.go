@@ -18,11 +18,17 @@ type blindStore struct {
 	PartStore
 	sid   string
 	blind atomic.Bool
+	takes time.Duration // to say what it holds of any
 }
 
 func (b *blindStore) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	if b.blind.Load() && strings.Contains(key, b.sid) {
 		return nil, errors.New("403 access denied")
+	}
+	select {
+	case <-time.After(b.takes):
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 	return b.PartStore.Get(ctx, key)
 }
@@ -55,6 +61,31 @@ func TestSessionThatCannotBeLookedUpIsSetAside(t *testing.T) {
 	store.blind.Store(false)
 	p.end()
 	p.verify()
+}
+
+// A session of which more is there than may wait for the answer is read, however long
+// that takes: as long as reading waits for it, or longer.
+func TestSessionThatIsLookedUpSlowlyIsRecorded(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		takes time.Duration
+	}{{"while reading waits", 200 * time.Millisecond}, {"after it was set aside", maxHeld + 500*time.Millisecond}} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, store := newBlindRig(t)
+			r.cfg.KeepTime = 0 // what is there already is old
+			store.blind.Store(false)
+			store.takes = tt.takes
+			p, other := r.session("known"), r.session("other")
+			p.prints(100, 40<<10)
+			p.end()
+			other.prints(100, 40<<10)
+			other.end()
+			time.Sleep(time.Millisecond)
+			r.start()
+			p.verify()
+			other.verify()
+		})
+	}
 }
 
 // Nor does one hold anything up whose first message was lost, however much comes of it:

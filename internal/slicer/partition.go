@@ -321,8 +321,8 @@ func (p *partition) message(m *input) {
 		p.sessions[m.SID] = s
 		p.met.sessions.Add(p.ctx, 1)
 		p.log.Debug("session opened", "session", m.SID, "node", m.Node)
-		if old := p.old(m); old || !m.begins() {
-			p.ask(s, old)
+		if !p.admit(s, m) {
+			return
 		}
 	}
 	if s.io != nil && s.io.rew != nil {
@@ -339,9 +339,7 @@ func (p *partition) message(m *input) {
 func (p *partition) take(s *session, m *input) {
 	if s.io != nil && (s.io.loading || s.io.asking) {
 		p.enqueue(s, m)
-		if s.io.asking && s.io.patient && s.io.queuedBytes > maxAsked {
-			p.setAside(s)
-		}
+		p.holdFor(s)
 		return
 	}
 	if s.letGo() && m.Control != bus.ControlAlive && (m.Seq > s.live.StreamSeq || s.bringsNew(m)) {

@@ -42,6 +42,7 @@ type shared struct {
 	store3            storeHealth
 	claims            claims
 	room              room
+	found             finds
 }
 
 // A Slicer owns some of the partitions and records their sessions.
@@ -273,7 +274,7 @@ const turnAway = 2 * time.Second
 func (s *Slicer) giveBack(hard context.Context, owner *uploadlog.Owner) {
 	ctx, cancel := context.WithTimeout(hard, turnAway)
 	defer cancel()
-	if err := owner.Release(ctx); err != nil {
+	if err := owner.Release(ctx); err != nil && !errors.Is(err, uploadlog.ErrFenced) {
 		s.log.Warn("partition not released; it is taken over when this member is gone or counts as hung", "err", err)
 	}
 }

@@ -57,6 +57,7 @@ func (p *partition) tick() {
 	}
 	if p.full > 0 {
 		p.parkFailing()
+		p.setAsideDue()
 	}
 	p.closeEarly()
 	p.forgetEnded()

@@ -33,9 +33,10 @@ type sessionIO struct {
 	next           int    // number of the next part
 	flight         int    // parts on their way or stored, and not committed
 
-	loading     bool     // the open slice is being read back
-	asking      bool     // whether the session was recorded before
-	patient     bool     // and it is not opened before that is known
+	loading     bool // the open slice is being read back
+	asking      bool // whether the session was recorded before
+	patient     bool // and it is not opened before that is known
+	askedAt     time.Time
 	aside       bool     // it is not known for so long that the session was set aside
 	queue       []*input // messages that wait for it
 	queuedBytes int64

@@ -96,7 +96,7 @@ func (p *partition) admit(s *session, m *input) bool {
 	if !old && m.begins() {
 		return true
 	}
-	k, known := p.found.take(m.SID, p.created)
+	k, known := p.found.get(m.SID, p.created)
 	switch {
 	case !known:
 		p.ask(s, old)
@@ -190,6 +190,9 @@ func (p *partition) pastOf(taken uint64, next int64) past {
 func (p *partition) answered(s *session, x *sessionIO, k *past, err error) {
 	if x.aside && err == nil {
 		p.found.keep(s.live.SID, found{k, p.created, time.Now()})
+		if p.draining {
+			return // whoever is next reads them
+		}
 		p.fail(fmt.Errorf("session %s could not be looked up, and can now: its messages are read again", s.live.SID))
 		return
 	}
@@ -254,9 +257,11 @@ func (p *partition) setAsideDue() {
 func (p *partition) setAside(s *session) {
 	first := s.io.queue[0].Seq
 	p.log.Error("session cannot be looked up; it is set aside and holds the cursor", "session", s.live.SID, "sequence", first)
-	s.io.aside = true
+	x := s.io
+	x.aside = true
 	p.frozen[s.live.SID] = first
 	p.drop(s)
+	x.queue = nil
 }
 
 // A found is the answer about a session that was set aside.
@@ -266,8 +271,9 @@ type found struct {
 	at      time.Time
 }
 
-// foundFor is how long such an answer is good for.
-const foundFor = time.Minute
+// foundFor is how long such an answer is good for: until others that were set aside
+// are known too, and all has been read again.
+const foundFor = 30 * time.Minute
 
 // A finds keeps answers for who claims the partition next.
 type finds struct {
@@ -285,13 +291,13 @@ func (f *finds) keep(sid string, a found) {
 	f.m[sid] = a
 }
 
-// take is the answer about a session, if there is one that is of the stream created
-// then: sequences mean nothing in another.
-func (f *finds) take(sid string, created time.Time) (*past, bool) {
+// get is the answer about a session, if there is one that is of the stream created
+// then: sequences mean nothing in another. It remains, for who claims next because
+// another session was set aside.
+func (f *finds) get(sid string, created time.Time) (*past, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	a, ok := f.m[sid]
-	delete(f.m, sid)
 	return a.past, ok && a.created.Equal(created) && time.Since(a.at) <= foundFor
 }
 

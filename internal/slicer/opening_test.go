@@ -75,13 +75,15 @@ func TestSessionThatIsLookedUpSlowlyIsRecorded(t *testing.T) {
 			r.cfg.KeepTime = 0 // what is there already is old
 			store.blind.Store(false)
 			store.takes = tt.takes
+			r.cfg.IdleCheckpoint, r.cfg.Holdback = time.Minute, time.Minute // nothing of one is durable when the other is asked about
 			p, other := r.session("known"), r.session("other")
-			p.prints(100, 40<<10)
-			p.end()
-			other.prints(100, 40<<10)
-			other.end()
+			p.prints(60, 40<<10)
+			other.prints(60, 40<<10)
 			time.Sleep(time.Millisecond)
 			r.start()
+			time.Sleep(4 * tt.takes)
+			p.end()
+			other.end()
 			p.verify()
 			other.verify()
 		})

@@ -110,7 +110,7 @@ func (p *partition) admit(s *session, m *input) bool {
 }
 
 // ask looks a session up. Its messages wait meanwhile, for as long as it takes if the
-// asker is patient; if they become too many the session is set aside.
+// asker is patient; if they become too many reading waits as well (holdFor).
 func (p *partition) ask(s *session, patient bool) {
 	x := s.needIO()
 	x.asking, x.patient, x.askedAt = true, patient, p.now

@@ -115,6 +115,15 @@ func (p *Publisher) single(l *lane, token uint64) {
 	l.singles++
 }
 
+// batchMay says whether a batch may go: the only one, or one that is full, unless
+// those in flight are the last before messages go by themselves again.
+func (l *lane) batchMay() bool {
+	if !l.pace.gather {
+		return false
+	}
+	return l.batches == 0 && len(l.ready) >= minBatch || l.batches < maxBatches && len(l.ready) >= l.max && !l.pace.due()
+}
+
 // next grants what the lane has places for. p.mu is held.
 func (p *Publisher) next(l *lane) []grant {
 	var gs []grant
@@ -133,7 +142,7 @@ func (p *Publisher) next(l *lane) []grant {
 			g.now = true
 			gs = append(gs, g)
 			l.ready = l.ready[1:]
-		case l.pace.gather && (l.batches == 0 && len(l.ready) >= minBatch || l.batches < maxBatches && len(l.ready) >= l.max && !l.pace.due()):
+		case l.batchMay():
 			n := min(len(l.ready), l.max)
 			gs = append(gs, grant{lane: l, batch: l.ready[:n:n]})
 			l.ready = l.ready[n:]

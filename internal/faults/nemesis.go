@@ -222,10 +222,15 @@ func (m *nemesis) pause(p *proc, d time.Duration) func(context.Context) bool {
 
 func (m *nemesis) leave(p *proc, d time.Duration) func(context.Context) bool {
 	return m.around(p, "leave", d, func() {
-		if err := p.stop(15 * time.Second); err != nil {
-			m.mu.Lock()
+		err := p.stop(15 * time.Second)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		switch {
+		case err == nil:
+		case p.unborn():
+			m.rep.Unborn = append(m.rep.Unborn, p.name)
+		default:
 			m.rep.Unclean = append(m.rep.Unclean, fmt.Sprintf("%s after SIGTERM: %v", p.name, err))
-			m.mu.Unlock()
 		}
 	})
 }

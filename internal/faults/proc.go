@@ -27,6 +27,7 @@ type proc struct {
 	done  chan struct{} // closed when the process has ended
 	err   error         // how, once done is closed
 	extra []string      // environment of the next start only
+	empty int64         // size of the log when it was started
 }
 
 func newProc(dir, name, bin string, env []string, args ...string) *proc {
@@ -46,6 +47,9 @@ func (p *proc) start() error {
 	}
 	defer out.Close()
 	fmt.Fprintf(out, "--- %s started %s\n", p.name, time.Now().Format("15:04:05.000"))
+	if p.empty, err = out.Seek(0, io.SeekEnd); err != nil {
+		return err
+	}
 	cmd := exec.Command(p.bin, p.args...)
 	cmd.Env = append(append(os.Environ(), p.env...), p.extra...)
 	p.extra = nil
@@ -163,4 +167,17 @@ func (p *proc) killedBy(s syscall.Signal) bool {
 	}
 	ws, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	return ok && ws.Signaled() && ws.Signal() == s
+}
+
+// unborn says whether SIGTERM ended the process before the first thing it does, which
+// is to take that signal over: it had neither said nor begun anything. Where twenty
+// processes share two processors, that takes a second from when they are started.
+func (p *proc) unborn() bool {
+	if !p.killedBy(syscall.SIGTERM) {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	info, err := os.Stat(p.log)
+	return err == nil && info.Size() == p.empty
 }

@@ -44,6 +44,7 @@ type Report struct {
 	S3       map[string]int64
 	Bad      map[string]string // by session
 	Unclean  []string          // processes that ended as they must not
+	Unborn   []string          // processes that SIGTERM ended before their main began
 	Alarms   []string          // what the completers say needs a person
 	Took     time.Duration
 	Drained  time.Duration // from the last fault until all was verified

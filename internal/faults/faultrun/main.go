@@ -133,6 +133,9 @@ func tell(r faults.Report) {
 		fmt.Printf("  %5d × %s\n", r.Faults[name], name)
 	}
 	fmt.Printf("  %5d × strange producer\n", r.Strange)
+	if len(r.Unborn) > 0 {
+		fmt.Printf("  %5d × SIGTERM before the process could take it: %s\n", len(r.Unborn), strings.Join(r.Unborn, ", "))
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.S3)) {
 		fmt.Printf("  %5d × S3 request: %s\n", r.S3[name], name)
 	}

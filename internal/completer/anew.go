@@ -51,10 +51,14 @@ func (c *Completer) fillAnew(ctx context.Context, pl *plan, uploadID string) (fi
 		done.parts = append(done.parts, part)
 		return err
 	}}
-	opt := bus.ReadOptions{FromSeq: pl.parts[0].FirstSeq}
+	// An end that is too early would have parts recorded as lost for good.
+	opt := bus.ReadOptions{FromSeq: pl.parts[0].FirstSeq, Certain: true}
 	for m, err := range bus.Read(ctx, c.conn, c.layout, pl.state.SID, opt) {
-		if err != nil {
+		if err != nil && m.Seq == 0 {
 			return finished{}, fmt.Errorf("read session %s from the bus: %w", pl.state.SID, err)
+		}
+		if err != nil {
+			continue // refused when it was recorded, too
 		}
 		if err := r.take(m); err != nil {
 			return finished{}, err
@@ -100,8 +104,8 @@ func (r *rebuild) take(m bus.Message) error {
 			return nil // a torn payload: the slicer took what was before, and so do we
 		}
 		h, err := events.Scan(oneof)
-		if err != nil {
-			continue
+		if err != nil || len(oneof) > slicefmt.MaxRecord || h.Index < 0 || h.Index > slicefmt.MaxIndex {
+			continue // refused, too
 		}
 		if err := r.record(h.Index, oneof); err != nil || len(r.parts) == 0 {
 			return err

@@ -3,14 +3,17 @@ package completer
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tapedeck-io/tapedeck/internal/uploadlog"
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
+	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
 )
 
 func TestAForgottenUploadIsMadeAnewFromTheBus(t *testing.T) {
@@ -51,6 +54,37 @@ func TestAForgottenUploadIsMadeAnewFromTheBus(t *testing.T) {
 			r.whole(s)
 		})
 	}
+}
+
+// What the slicer has refused is no part of the recording, and nothing that the recording
+// could be lost for.
+func TestWhatWasRefusedIsLeftOutWhenUploadedAnew(t *testing.T) {
+	rnd := rand.NewChaCha8([32]byte{2})
+	strange := func(index int64) []byte { return event(t, "s1", index, false, 10, rnd) }
+	sh := big
+	sh.beside = map[int64]func(*rig, string){
+		3:   func(r *rig, sid string) { r.raw("n1", sid, nil, nats.Header{bus.HeaderControl: {"hold my beer"}}) },
+		5:   func(r *rig, sid string) { r.raw("n1", sid, []byte("no event"), nil) },
+		7:   func(r *rig, sid string) { r.raw("n1", sid, strange(7), nats.Header{bus.HeaderVersion: {"99"}}) },
+		9:   func(r *rig, sid string) { r.raw("no@de", sid, strange(9), nil) },
+		11:  func(r *rig, sid string) { r.raw("n2", sid, strange(11), nil) },
+		13:  func(r *rig, sid string) { r.raw("n1", sid, strange(slicefmt.MaxIndex+1), nil) },
+		15:  func(r *rig, sid string) { r.raw("n1", sid, strange(-1), nil) },
+		112: func(r *rig, sid string) { r.raw("n1", sid, strange(50), nil) },
+		114: func(r *rig, sid string) {
+			large := event(t, "s1", 114, false, slicefmt.MaxRecord, rnd)
+			r.raw("n1", sid, large, nil)
+		},
+	}
+	r := newRig(t)
+	s := r.record("s1", sh)
+	if err := r.real.AbortUpload(t.Context(), s.state.Upload.Key, s.state.Upload.ID); err != nil {
+		t.Fatal(err)
+	}
+	if result, err := r.completer().advance(t.Context(), 0, "s1", true); err != nil || result != resultDone {
+		t.Fatalf("%s, %v; want done", result, err)
+	}
+	r.whole(s)
 }
 
 func TestPartsThatAreNowhereAnyMoreAreLost(t *testing.T) {

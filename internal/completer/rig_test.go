@@ -90,7 +90,8 @@ type shape struct {
 	parts   []int // events in each part
 	skip    []int // indexes left out, with the gaps logged
 	outcome string
-	noise   int // random bytes in each print, so that parts have their size
+	noise   int                                // random bytes in each print, so that parts have their size
+	beside  map[int64]func(r *rig, sid string) // what else comes before the event with that index
 }
 
 // record publishes a session's events, uploads its parts and writes its log.
@@ -125,6 +126,9 @@ func (r *rig) prepare(sid string, sh shape) *session {
 				part.Gaps, s.state.Gaps = append(part.Gaps, gap), append(s.state.Gaps, gap)
 				s.state.Missing, s.state.GapCount = s.state.Missing+1, s.state.GapCount+1
 				index++
+			}
+			if f := sh.beside[index]; f != nil {
+				f(r, sid)
 			}
 			oneof := event(r.t, sid, index, len(s.oneofs) == total-1, sh.noise, rnd)
 			s.oneofs = append(s.oneofs, oneof)
@@ -224,8 +228,12 @@ func (r *rig) write(s *session) {
 
 func (r *rig) publish(sid string, oneof []byte) uint64 {
 	r.t.Helper()
-	m := nats.NewMsg(bus.EventSubject(0, "n1", sid))
-	m.Data = slicefmt.AppendFrame(nil, oneof)
+	return r.raw("n1", sid, slicefmt.AppendFrame(nil, oneof), nil)
+}
+
+func (r *rig) raw(node, sid string, body []byte, h nats.Header) uint64 {
+	r.t.Helper()
+	m := &nats.Msg{Subject: bus.EventSubject(0, node, sid), Header: h, Data: body}
 	ack, err := r.conn.JetStream().PublishMsg(r.t.Context(), m)
 	if err != nil {
 		r.t.Fatal(err)

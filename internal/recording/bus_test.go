@@ -30,8 +30,9 @@ func TestBusGivesWhatBelongsInTheRecording(t *testing.T) {
 	s.raw(t, "node1", "s1", frames(records[1:5]...), nil)
 	s.raw(t, "node1", "s1", other, nil)
 	s.raw(t, "node1", "s1", append(frames(records[4:7]...), 0, 0, 0, 99), nil)     // torn at its end
+	s.raw(t, "no@de", "s1", records[5], nil)                                       // a subject that is no session's
 	s.raw(t, "node1", "s1", []byte("no event"), nil)                               //
-	s.raw(t, "node1", "s1", event(t, maxIndex+1, nil), nil)                        // a reserved index
+	s.raw(t, "node1", "s1", event(t, slicefmt.MaxIndex+1, nil), nil)               // a reserved index
 	s.raw(t, "node1", "s1", nil, nats.Header{bus.HeaderControl: {"hold my beer"}}) // an unknown control
 	s.raw(t, "node1", "s1", nil, nats.Header{bus.HeaderControl: {"alive"}, bus.HeaderCount: {"7"}})
 	s.raw(t, "node1", "s1", nil, nats.Header{bus.HeaderControl: {"handover"}, bus.HeaderCount: {"7"}, bus.HeaderTo: {"node3"}})
@@ -46,7 +47,7 @@ func TestBusGivesWhatBelongsInTheRecording(t *testing.T) {
 	}
 	defer closed(t, r)
 	same(t, mustRead(t, r, Range{}), records[:10])
-	want := BusInfo{Messages: 13, Late: 6, First: 0, Ended: true, Count: 10, Node: "node3"}
+	want := BusInfo{Messages: 14, Late: 7, First: 0, Ended: true, Count: 10, Node: "node3"}
 	if got := r.BusInfo(); got != want {
 		t.Fatalf("found %+v, want %+v", got, want)
 	}

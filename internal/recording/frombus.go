@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -12,10 +11,6 @@ import (
 	"github.com/tapedeck-io/tapedeck/pkg/events"
 	"github.com/tapedeck-io/tapedeck/pkg/slicefmt"
 )
-
-// maxIndex is the highest index that an event in a recording can have: the two
-// above are those of events that are in the audit log only.
-const maxIndex = math.MaxInt32 - 2
 
 // BusInfo is what reading a session from the bus found beside its events.
 type BusInfo struct {
@@ -103,6 +98,9 @@ func (b *busReader) records(ctx context.Context, g Range, yield func(slicefmt.Re
 
 // admit says whether the session's owner sent the message and it can be read.
 func (b *busReader) admit(m bus.Message, err error) bool {
+	if m.SID == "" {
+		return false // its subject is none of a session's
+	}
 	if b.info.Node == "" {
 		b.info.Node = m.Node
 	}
@@ -124,7 +122,7 @@ func (b *busReader) message(m bus.Message, g Range, yield func(slicefmt.Record, 
 			break
 		}
 		h, err := events.Scan(oneof)
-		if err != nil || len(oneof) > slicefmt.MaxRecord || h.Index < 0 || h.Index > maxIndex {
+		if err != nil || len(oneof) > slicefmt.MaxRecord || h.Index < 0 || h.Index > slicefmt.MaxIndex {
 			late = true
 			continue
 		}

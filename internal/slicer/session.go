@@ -56,10 +56,6 @@ const window = 64
 // hashSeed is the process's own; hashes are never stored.
 var hashSeed = maphash.MakeSeed()
 
-// maxIndex is the highest index of an event in a recording. The two above it are
-// reserved for what is written about a recording once it is finished.
-const maxIndex = 1<<31 - 3
-
 // newSession is a session of which nothing is known but its name.
 func newSession(p int, sid string) *session {
 	s := &session{}
@@ -106,7 +102,7 @@ func (s *session) bringsNew(m *input) bool {
 			return false
 		}
 		h, err := events.Scan(oneof)
-		if err == nil && h.Index >= s.live.Next && h.Index <= maxIndex {
+		if err == nil && h.Index >= s.live.Next && h.Index <= slicefmt.MaxIndex {
 			return true
 		}
 	}
@@ -177,7 +173,7 @@ func (s *session) admit(m *input) string {
 func (s *session) control(m *input, o *outcome) {
 	switch m.Control {
 	case bus.ControlEnd:
-		if m.Count > s.live.Next && m.Count <= maxIndex+1 {
+		if m.Count > s.live.Next && m.Count <= slicefmt.MaxIndex+1 {
 			// The producer made events that never came.
 			s.gap(m.Count, o)
 		}
@@ -220,7 +216,7 @@ func (s *session) record(oneof []byte, m *input, o *outcome) string {
 	}
 	st := &s.live
 	switch {
-	case h.Index < 0 || h.Index > maxIndex:
+	case h.Index < 0 || h.Index > slicefmt.MaxIndex:
 		return lateRange
 	case h.Index < s.trust:
 		return ""

@@ -52,6 +52,9 @@ const (
 	codeBatchDisabled jetstream.ErrorCode = 10174
 	codeBatchTooLarge jetstream.ErrorCode = 10199
 	codeBatchInflight jetstream.ErrorCode = 10210
+	// A server with too many batches under way says so to a batch's first message,
+	// which asks for no answer; the last one hears that the batch lacks its beginning.
+	codeBatchIncomplete jetstream.ErrorCode = 10176
 )
 
 // A lane is what is small and in flight in one partition. It is used under the
@@ -302,7 +305,7 @@ func (p *Publisher) heed(b *batch, err error) {
 	switch api.ErrorCode {
 	case codeBatchDisabled:
 		b.lane.off = time.Now().Add(time.Minute)
-	case codeBatchInflight:
+	case codeBatchInflight, codeBatchIncomplete:
 		b.lane.off = time.Now().Add(time.Second)
 	case codeBatchTooLarge:
 		b.lane.max = max(minBatch, min(b.lane.max, len(b.members)/2))

@@ -23,6 +23,7 @@ type feed struct {
 	c              *Conn
 	stream, filter string
 	replicas       int    // of the stream
+	certain        bool   // takes no replica's word for what is the last message
 	from           uint64 // stream sequence to go on from
 	patient        bool   // tries for as long as it takes
 
@@ -112,7 +113,7 @@ func (f *feed) openAndLast(ctx context.Context) (last uint64, err error) {
 // electing a leader, when nobody answers.
 func (f *feed) newest(ctx context.Context) (uint64, error) {
 	for begun := time.Now(); ; {
-		last, err := f.c.newest(ctx, f.stream, f.filter, f.replicas)
+		last, err := f.last(ctx)
 		if f.replicas <= 1 || !Away(err) || errors.Is(err, nats.ErrConnectionClosed) || ctx.Err() != nil || time.Since(begun) > feedPatience {
 			return last, err
 		}
@@ -123,6 +124,13 @@ func (f *feed) newest(ctx context.Context) (uint64, error) {
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+func (f *feed) last(ctx context.Context) (uint64, error) {
+	if f.certain && f.replicas > 1 {
+		return f.c.leaderLast(ctx, f.stream, f.filter)
+	}
+	return f.c.newest(ctx, f.stream, f.filter, f.replicas)
 }
 
 // open makes a consumer, and tries again where that can help. It returns nil with

@@ -121,7 +121,8 @@ func (m Message) next() (int64, error) {
 //
 // An error that wraps [ErrVersion] or [ErrPayload] means that the message is
 // not to be read as records; the Message then still says where it stands and
-// whose it is. Any other error is of a message that is not from EVENTS.
+// whose it is. Any other error is of a message whose subject is no session's: if it
+// came from a stream at all, Seq and Time are all that is known of it.
 func DecodeMessage(msg jetstream.Msg) (Message, error) {
 	md, err := msg.Metadata()
 	if err != nil {
@@ -133,7 +134,8 @@ func DecodeMessage(msg jetstream.Msg) (Message, error) {
 func decode(subject string, h nats.Header, payload []byte, seq uint64, at time.Time) (Message, error) {
 	p, node, sid, err := ParseEventSubject(subject)
 	if err != nil {
-		return Message{}, fmt.Errorf("decode message %d: %w", seq, err)
+		// Who may publish to any subject can give a node a name that is none.
+		return Message{Seq: seq, Time: at, First: -1}, fmt.Errorf("decode message %d: %w", seq, err)
 	}
 	m := Message{
 		Partition: p, Node: node, SID: sid, Seq: seq, Time: at, Version: 1, First: -1,

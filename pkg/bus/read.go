@@ -15,6 +15,7 @@ type ReadOptions struct {
 	FromSeq   uint64 // first stream sequence; 0 for the first there is
 	Follow    bool   // go on with what comes until ctx is done; else stop at what was the last when Read began
 	StopAtEnd bool   // stop after the end message
+	Certain   bool   // unless following: fail with ErrPermission if the stream's leader cannot be asked for the last message
 }
 
 // Read yields the messages of session sid in the order of the stream, each once,
@@ -27,7 +28,8 @@ type ReadOptions struct {
 // waited for, for a while if not following.
 //
 // What is the last of a replicated stream its leader says ($JS.API.STREAM.MSG.GET).
-// A user who may not ask it can miss the newest where a replica lags.
+// A user who may not ask it can miss the newest where a replica lags, and is refused
+// if Certain is asked for.
 //
 // Reading makes the server look at each block of the partition that holds a
 // message of the session: take what is archived from S3, and the rest from here.
@@ -47,7 +49,7 @@ func read(ctx context.Context, c *Conn, l Layout, sid string, o ReadOptions, yie
 		return err
 	}
 	stream := EventStream(Partition(sid, l.Partitions))
-	f := &feed{c: c, stream: stream, filter: filter, replicas: l.Replicas, from: max(o.FromSeq, 1), patient: o.Follow}
+	f := &feed{c: c, stream: stream, filter: filter, replicas: l.Replicas, certain: o.Certain, from: max(o.FromSeq, 1), patient: o.Follow}
 	defer f.close()
 	end := uint64(math.MaxUint64)
 	if !o.Follow {

@@ -292,23 +292,27 @@ func TestReaderOfAReplicatedStreamAsksItsLeader(t *testing.T) {
 	for _, tt := range []struct {
 		user     string
 		replicas int
+		certain  bool
 		denied   bool
 	}{
-		{"of the leader", 3, false},
-		{"of replicas", 3, false},
-		{"of the leader", 1, true}, // there is but one, and all may ask it about their subjects
-		{"of replicas", 1, false},
+		{"of the leader", 3, false, false},
+		{"of the leader", 3, true, false},
+		{"of replicas", 3, false, false},
+		{"of replicas", 3, true, true},
+		{"of the leader", 1, false, true}, // there is but one, and all may ask it about their subjects
+		{"of replicas", 1, false, false},
+		{"of replicas", 1, true, false},
 	} {
 		s.layout.Replicas = tt.replicas
 		var got []int64
 		var failed error
-		for m, err := range bus.Read(t.Context(), as(tt.user), s.layout, "s", bus.ReadOptions{}) {
+		for m, err := range bus.Read(t.Context(), as(tt.user), s.layout, "s", bus.ReadOptions{Certain: tt.certain}) {
 			if failed = err; err == nil {
 				got = append(got, indexesOf(t, m)...)
 			}
 		}
 		if tt.denied != errors.Is(failed, bus.ErrPermission) || !tt.denied && len(got) != 3 {
-			t.Errorf("user %s, %d replicas: read %v, %v", tt.user, tt.replicas, got, failed)
+			t.Errorf("user %s, %d replicas, certain %v: read %v, %v", tt.user, tt.replicas, tt.certain, got, failed)
 		}
 	}
 	for _, err := range bus.Read(t.Context(), as("of the leader"), bus.Layout{Partitions: 1, Replicas: 3}, "nobody", bus.ReadOptions{}) {

@@ -73,11 +73,12 @@ func (c *Conn) last(ctx context.Context, stream, subject string) (*nats.Msg, uin
 func (c *Conn) newest(ctx context.Context, stream, subject string, replicas int) (uint64, error) {
 	if replicas > 1 && !c.leaderDenied.Load() {
 		seq, err := c.leaderLast(ctx, stream, subject)
-		if !errors.Is(err, ErrPermission) && !errors.Is(err, nats.ErrNoResponders) {
+		if !errors.Is(err, ErrPermission) {
 			return seq, err
 		}
 		c.leaderDenied.Store(true)
-		c.log.Debug("the leader of a stream cannot be asked", "stream", stream, "err", err)
+		c.log.Warn("the leader of a stream may not be asked for its last message; a replica that lags can hide the newest",
+			"stream", stream, "err", err)
 	}
 	_, seq, _, err := c.last(ctx, stream, subject)
 	return seq, err

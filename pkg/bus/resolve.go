@@ -11,7 +11,8 @@ import (
 // that ours was to follow. n is the sequence it named, -1 if none.
 func (s *Stream) ask(n int64) {
 	if n == 0 {
-		// The messages were trimmed. Ours was not stored: it named one of them.
+		// The messages were trimmed, and with them ours if it was stored and archived
+		// before we heard of it. Then it comes twice, and its indexes say so.
 		s.follow(0)
 		return
 	}

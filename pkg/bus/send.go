@@ -130,7 +130,9 @@ func (s *Stream) resend(token uint64) {
 	if s.token == token && s.sent && s.err == nil {
 		s.round++ // if it is to wait for its turn, no timer must have it wait twice
 		s.sent, s.batch = false, nil
-		s.doubt()
+		if s.doubt(); !s.queue[0].out {
+			s.tries = 0 // to wait for a connection is no try
+		}
 		s.p.again(token)
 		s.publish()
 	}

@@ -47,6 +47,9 @@ const (
 	// MaxRecord is the most bytes that a record's OneOf may have. Readers in the
 	// field hold a buffer of that size.
 	MaxRecord = 65536
+	// MaxIndex is the highest index of an event in a recording. Events that are in
+	// the audit log only have the two above it.
+	MaxIndex = 1<<31 - 3
 	// MinPartSize is the least that S3 takes for any part of an upload but the
 	// last, header included.
 	MinPartSize = 5 << 20

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tapedeck-io/tapedeck/internal/embed"
@@ -160,6 +161,39 @@ func TestBatchesStoreEveryEventOnceWhateverBecomesOfThem(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A server that has as many batches under way as it takes is not asked to take another
+// at once: it tells nobody before the last message of each.
+func TestNoBatchesWhileTheServerHasTooMany(t *testing.T) {
+	s := siteOn(t, small(1), embed.NATSConfig{Tune: func(o *server.Options) { o.JetStreamLimits.MaxBatchInflightPerStream = 1 }})
+	px := newProxy(t, s.srv.URL())
+	refused := 0
+	px.set(func() {
+		px.loseAck = func(payload string) bool {
+			if strings.Contains(payload, `"err_code":10176`) {
+				refused++
+			}
+			return false
+		}
+	})
+	p := s.publisher(t, connect(t, px.url()), bus.PublisherOptions{})
+	p.Gather(0)
+	c := s.crowd(t, p, 100)
+	// Another's, which is not finished: the server forgets it after ten seconds.
+	begins := &nats.Msg{Subject: bus.EventSubject(0, "node", "other"), Data: event(t, 0, 10),
+		Header: nats.Header{"Nats-Batch-Id": {"another"}, "Nats-Batch-Sequence": {"1"}}}
+	if _, err := s.conn.JetStream().PublishMsg(t.Context(), begins); !errors.Is(err, jetstream.ErrInvalidJSAck) {
+		t.Fatalf("beginning of a batch: %v, want an empty answer", err)
+	}
+	began := time.Now()
+	c.say(t, 30)
+	c.mustHoldAll(t)
+	px.set(func() {
+		if most := 2 * int(1+time.Since(began)/time.Second); refused == 0 || refused > most {
+			t.Errorf("%d batches refused in %s, want 1 to %d", refused, time.Since(began), most)
+		}
+	})
 }
 
 func TestABatchWithASecondWriterInItFailsThatSessionAlone(t *testing.T) {

@@ -57,6 +57,32 @@ func TestAStopEndsInItsTimeThoughTheStoreHangs(t *testing.T) {
 	finishAll(ps)
 }
 
+// More sessions than may deal with the store at once wait for their turn, and are given
+// up with the partition if it does not come.
+func TestSessionsWaitForTheirTurnAtTheStore(t *testing.T) {
+	r := newRig(t, 1)
+	store := &sickStore{PartStore: r.store}
+	store.hangs.Store(true)
+	r.parts, r.crew, r.cfg.DrainTimeout = store, 2, 100*time.Millisecond
+	n := r.start()
+	ps := feed(r, 12)
+	for _, p := range ps[4:] {
+		p.end()
+	}
+	within(t, 30*time.Second, "parts on their way", func() bool { return store.tries.Load() == 2 })
+	time.Sleep(200 * time.Millisecond)
+	if tries := store.tries.Load(); tries != 2 {
+		t.Errorf("%d parts on their way, want 2", tries)
+	}
+	n.leave()
+	store.hangs.Store(false)
+	r.start()
+	finishAll(ps[:4])
+	for _, p := range ps[4:] {
+		p.verify()
+	}
+}
+
 // Health asks what work has come to: a store that refuses is said to, and is well
 // again once it takes parts.
 func TestChecksSayThatTheStoreRefuses(t *testing.T) {

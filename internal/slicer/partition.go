@@ -60,6 +60,7 @@ type partition struct {
 
 	in      chan *input
 	posts   chan func()
+	crew    crew
 	ready   []*session
 	writing bool      // an Append is under way
 	single  bool      // one record at a time, after a batch was refused
@@ -116,7 +117,7 @@ func newPartition(ctx context.Context, sh *shared, p int, owner journal) *partit
 	pt := &partition{
 		shared: sh, p: p, owner: owner, log: sh.deps.Log.With("partition", p),
 		sessions: map[string]*session{}, ended: map[string]past{}, frozen: map[string]uint64{}, loose: map[uint64]int{}, rewinding: map[*session]*rewind{},
-		in: make(chan *input, 64), posts: make(chan func(), 64), now: time.Now(), prog: &progress{},
+		in: make(chan *input, 64), posts: make(chan func(), 64), now: time.Now(), prog: &progress{}, crew: crew{size: sh.crewSize},
 	}
 	pt.hot.order, pt.cold.order, pt.dirty.order, pt.seen.order, pt.ending.order = byActivity, byActivity, byDirty, bySeen, bySeen
 	pt.born, pt.ownedAt = pt.now, pt.now

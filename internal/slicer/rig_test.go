@@ -39,6 +39,7 @@ type rig struct {
 	parts  PartStore // what slicers are given; the store unless a test stands between
 	cfg    Config
 	wrap   func(p int, j journal) journal
+	crew   int // instead of crewSize, unless 0
 	log    *slog.Logger
 }
 
@@ -106,6 +107,9 @@ func (r *rig) start() *node {
 		r.t.Fatal(err)
 	}
 	n.wrap = r.wrap
+	if r.crew > 0 {
+		n.crewSize = r.crew
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.stop = cancel
 	go func() {

@@ -39,6 +39,7 @@ type shared struct {
 
 	mem, kept         budget        // bytes in memory; bytes of checkpoints on the bus
 	slots, smallSlots chan struct{} // parts on their way; other calls to the store
+	crewSize          int           // sessions of a partition that deal with the store at once
 	store3            storeHealth
 	claims            claims
 	room              room
@@ -93,7 +94,7 @@ func New(cfg Config, deps Deps) (*Slicer, error) {
 		cfg.Member = fmt.Sprintf("%.32s-%d-%.6s", memberName(host), os.Getpid(), rand.Text())
 	}
 	sh := &shared{cfg: cfg, deps: deps, met: met,
-		slots: make(chan struct{}, cfg.Uploads), smallSlots: make(chan struct{}, 2*cfg.Uploads)}
+		slots: make(chan struct{}, cfg.Uploads), smallSlots: make(chan struct{}, 2*cfg.Uploads), crewSize: crewSize}
 	sh.mem.limit, sh.kept.limit = cfg.MemoryBudget, cfg.CheckpointBudget
 	return &Slicer{shared: sh, log: deps.Log, own: map[int]*running{}, dead: make(chan struct{}),
 		members: uploadlog.NewMembers(deps.Conn, cfg.Member, deps.Layout.Replicas, deps.Log)}, nil

@@ -156,10 +156,10 @@ func (p *partition) prepare(s *session) {
 		return
 	}
 	x.creating = true
-	sid := s.live.SID
+	sid, trace := s.live.SID, s.live.Trace
 	key, nonce := p.deps.Store.Key(sid+".tar"), nuid.Next()
-	ctx, done := p.begin(p.ctx, sid, s.live.Trace, "create upload")
-	p.goDo(func() {
+	p.storeDo(func() {
+		ctx, done := p.begin(p.ctx, sid, trace, "create upload")
 		var id string
 		err := p.keepTrying(ctx, p.smallSlots, "create upload", func(ctx context.Context) (err error) {
 			// A crash before the base record leaves an upload without parts.
@@ -191,10 +191,11 @@ func (p *partition) upload(s *session, c *closedSlice, u *bus.UploadState) {
 		x.ctx = ctx
 	}
 	key, id, sid, n := u.Key, u.ID, s.live.SID, c.number
-	ctx, done := p.begin(x.ctx, sid, s.live.Trace, "upload part", attribute.Int("tapedeck.part", n), attribute.Int64("tapedeck.events", c.meta.Records))
+	alive, trace, records := x.ctx, s.live.Trace, c.meta.Records
 	buf, dropped, chain := c.buf, c.dropped, c.chain
 	c.buf = nil
-	p.goDo(func() {
+	p.storeDo(func() {
+		ctx, done := p.begin(alive, sid, trace, "upload part", attribute.Int("tapedeck.part", n), attribute.Int64("tapedeck.events", records))
 		body, sum, old, err := p.finish(ctx, buf, chain, dropped)
 		var part s3store.Part
 		if err == nil {
@@ -228,6 +229,9 @@ func (c *closedSlice) failingSince(now time.Time) {
 func (p *partition) finish(ctx context.Context, buf *slicefmt.Slice, chain uint64, dropped int64) ([]byte, slicefmt.Sum, []uint64, error) {
 	var prefix []byte
 	var old []uint64
+	if ctx.Err() != nil {
+		return nil, slicefmt.Sum{}, nil, ctx.Err()
+	}
 	if dropped > 0 {
 		err := p.keepTrying(ctx, nil, "read checkpoints", func(ctx context.Context) (err error) {
 			prefix, old, err = p.readChain(ctx, chain, dropped)

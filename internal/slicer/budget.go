@@ -35,6 +35,12 @@ func (h *storeHealth) saw(ok bool, now time.Time) {
 	}
 }
 
+// answers says whether the store has taken something in the last seconds, whatever it
+// has refused meanwhile.
+func (h *storeHealth) answers(now time.Time) bool {
+	return now.UnixNano()-h.good.Load() < int64(5*time.Second)
+}
+
 // down says whether the store has failed lately and not answered since.
 func (h *storeHealth) down(now time.Time) bool {
 	good, bad := h.good.Load(), h.bad.Load()

@@ -1,11 +1,13 @@
 package slicer
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
-// crewSize is how many of a partition's sessions deal with the store at once, pauses
-// between tries included. It is far above what has a slot, so that those who pause hold
-// up nobody, and far below the number of sessions: where 100,000 end in the same moment,
-// a goroutine for each took a kilobyte of stack and twice as much of contexts.
+// crewSize is how many of a partition's sessions deal with the store at once. It is far
+// above what has a slot, and far below the number of sessions: where 100,000 end in the
+// same moment, a goroutine for each took a kilobyte of stack and twice as much of contexts.
 const crewSize = 1024
 
 // A crew are the goroutines that deal with the store. What they have not come to yet
@@ -13,24 +15,53 @@ const crewSize = 1024
 type crew struct {
 	size  int
 	mu    sync.Mutex
-	busy  int
-	queue []func()
+	busy  int // without those that are lent
+	queue []func(*task)
 }
 
-// join says whether the caller is to start a goroutine for f; else f waits.
-func (c *crew) join(f func()) bool {
+// A task is one thing that a session has to do with the store.
+type task struct {
+	p    *partition
+	lent bool
+}
+
+// failed is called after each try that failed. A task that fails while others do not
+// gives its place to another, once and for as long as it takes: those whose parts the
+// store will not have must not be in the way of all others. Where the store has nothing
+// for anybody the places stay taken, or there would be a goroutine for each session again.
+func (t *task) failed() {
+	if t.lent || !t.p.store3.answers(time.Now()) {
+		return
+	}
+	t.lent = true
+	t.p.crew.leave()
+	t.p.storeDo(nil)
+}
+
+// join says whether the caller is to start a goroutine; else f waits. With f nil one is
+// wanted only for what waits already.
+func (c *crew) join(f func(*task)) (func(*task), bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.busy < c.size {
-		c.busy++
-		return true
+	if f != nil {
+		c.queue = append(c.queue, f)
 	}
-	c.queue = append(c.queue, f)
-	return false
+	if c.busy >= c.size || len(c.queue) == 0 {
+		return nil, false
+	}
+	c.busy++
+	return c.first(), true
+}
+
+func (c *crew) first() func(*task) {
+	f := c.queue[0]
+	c.queue[0] = nil
+	c.queue = c.queue[1:]
+	return f
 }
 
 // next is what a goroutine does next; nil: it ends. With over nothing is begun any more.
-func (c *crew) next(over bool) func() {
+func (c *crew) next(over bool) func(*task) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if over {
@@ -40,21 +71,30 @@ func (c *crew) next(over bool) func() {
 		c.busy--
 		return nil
 	}
-	f := c.queue[0]
-	c.queue[0] = nil
-	c.queue = c.queue[1:]
-	return f
+	return c.first()
+}
+
+func (c *crew) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy--
 }
 
 // storeDo runs f, which deals with the store, on a goroutine of the partition's: now, or
 // when one is free. f is not run once the partition is given up.
-func (p *partition) storeDo(f func()) {
-	if !p.crew.join(f) {
+func (p *partition) storeDo(f func(*task)) {
+	f, now := p.crew.join(f)
+	if !now {
 		return
 	}
 	p.goDo(func() {
-		for f := f; f != nil; f = p.crew.next(p.ctx.Err() != nil) {
-			f()
+		for f != nil {
+			t := &task{p: p}
+			f(t)
+			if t.lent {
+				return
+			}
+			f = p.crew.next(p.ctx.Err() != nil)
 		}
 	})
 }

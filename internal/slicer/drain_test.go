@@ -83,6 +83,35 @@ func TestSessionsWaitForTheirTurnAtTheStore(t *testing.T) {
 	}
 }
 
+// Sessions whose parts the store refuses are not in the way of the others, however many
+// they are.
+func TestSessionsThatTheStoreRefusesLeaveTheirTurnToOthers(t *testing.T) {
+	r := newRig(t, 1)
+	var refused, mended atomic.Int64
+	r.crew, r.cfg.ParkAfter = 2, time.Hour
+	r.parts = &faultyStore{Store: r.store, t: t, fault: func(call, key string, _ int) (error, error) {
+		for _, sid := range []string{"s-2", "s-3", "s-4", "s-5"} {
+			if call == "part" && mended.Load() == 0 && strings.Contains(key, sid+".tar") {
+				refused.Add(1)
+				return errFault, nil
+			}
+		}
+		return nil, nil
+	}}
+	r.start()
+	ps := feed(r, 12)
+	for _, p := range ps[2:6] {
+		p.end()
+	}
+	within(t, 30*time.Second, "parts that are refused", func() bool { return refused.Load() > 8 })
+	finishAll(ps[:2])
+	finishAll(ps[6:])
+	mended.Store(1)
+	for _, p := range ps[2:6] {
+		p.verify()
+	}
+}
+
 // Health asks what work has come to: a store that refuses is said to, and is well
 // again once it takes parts.
 func TestChecksSayThatTheStoreRefuses(t *testing.T) {

@@ -241,10 +241,16 @@ func (p *partition) holdFor(s *session) {
 	}
 }
 
-// setAsideDue sets sessions aside that have held up the others for long enough.
+// setAsideDue sets sessions aside that have held up the others for long enough: by
+// themselves, or all together.
 func (p *partition) setAsideDue() {
+	crowded := p.loading > maxLoading
 	for _, s := range p.sessions {
-		if x := s.io; s.isFull && x != nil && x.asking && p.now.Sub(x.askedAt) >= maxHeld {
+		x := s.io
+		if x == nil || !x.asking || !x.patient || len(x.queue) == 0 || p.now.Sub(x.askedAt) < maxHeld {
+			continue
+		}
+		if s.isFull || crowded {
 			p.setAside(s)
 		}
 	}

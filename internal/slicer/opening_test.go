@@ -3,6 +3,7 @@ package slicer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -61,6 +62,32 @@ func TestSessionThatCannotBeLookedUpIsSetAside(t *testing.T) {
 	store.blind.Store(false)
 	p.end()
 	p.verify()
+}
+
+// Nor do many of them of which none has many messages, but all together have.
+func TestSessionsThatCannotBeLookedUpHoldUpNoOther(t *testing.T) {
+	r, store := newBlindRig(t)
+	r.cfg.KeepTime = 0 // what is there already is old
+	other := r.session("other")
+	var ps []*producer
+	for i := range 20 {
+		p := r.session(fmt.Sprintf("unknown-%d", i))
+		p.prints(12, 40<<10) // half of what a single one may have
+		ps = append(ps, p)
+	}
+	time.Sleep(time.Millisecond)
+	n := r.start()
+	within(t, 30*time.Second, "a lease", func() bool { return n.claims.get(0) != nil })
+	other.prints(3, 100)
+	other.end()
+	other.verify()
+	store.blind.Store(false)
+	for _, p := range ps {
+		p.end()
+	}
+	for _, p := range ps {
+		p.verify()
+	}
 }
 
 // A session of which more is there than may wait for the answer is read, however long

@@ -202,15 +202,18 @@ func (s *Slicer) assign(soft, hard context.Context, wg *sync.WaitGroup, owners [
 func (s *Slicer) work(ctx, hard context.Context, p int) {
 	log := s.log.With("partition", p)
 	var watch watch
+	stranded := false // the lease may be ours though nobody works on the partition
 	for wait := 50 * time.Millisecond; ctx.Err() == nil; {
 		prev, why, err := s.claimable(ctx, p, &watch)
 		if err == nil && why == "" {
+			stranded = false
 			pause(ctx, 150*time.Millisecond)
 			continue
 		}
 		began := time.Now()
 		if err == nil {
 			err = s.hold(ctx, hard, p, prev, why)
+			stranded = err != nil && !errors.Is(err, uploadlog.ErrLost) && !errors.Is(err, uploadlog.ErrFenced)
 		}
 		switch {
 		case err == nil || ctx.Err() != nil:
@@ -228,6 +231,9 @@ func (s *Slicer) work(ctx, hard context.Context, p int) {
 		}
 		pause(ctx, wait)
 		wait = min(2*wait, 2*time.Second)
+	}
+	if stranded && hard.Err() == nil {
+		s.giveBack(hard, p)
 	}
 }
 
@@ -248,9 +254,6 @@ func (s *Slicer) hold(ctx, hard context.Context, p int, prev uploadlog.LeaseInfo
 	failpoint.Hit("slicer/load/before")
 	loaded, err := owner.Load(ctx)
 	if err != nil {
-		if ctx.Err() != nil {
-			s.giveBack(hard, owner)
-		}
 		return err
 	}
 	failpoint.Hit("slicer/load/after")
@@ -271,12 +274,27 @@ func (s *Slicer) hold(ctx, hard context.Context, p int, prev uploadlog.LeaseInfo
 // to another member meanwhile.
 const turnAway = 2 * time.Second
 
-// giveBack frees a lease under which nothing was done.
-func (s *Slicer) giveBack(hard context.Context, owner *uploadlog.Owner) {
+// giveBack frees the lease of a partition that falls to another member, if it is this
+// one's: from a claim that was cut short, that failed, or whose outcome is not known.
+// All that was started under such a claim has ended. To free it the lease is claimed
+// once more, since an owner that does not know its own state frees nothing. A crash
+// here leaves the lease of a member that is gone.
+func (s *Slicer) giveBack(hard context.Context, p int) {
 	ctx, cancel := context.WithTimeout(hard, turnAway)
 	defer cancel()
-	if err := owner.Release(ctx); err != nil && !errors.Is(err, uploadlog.ErrFenced) {
-		s.log.Warn("partition not released; it is taken over when this member is gone or counts as hung", "err", err)
+	info, err := uploadlog.ReadLease(ctx, s.deps.Conn, p)
+	if err == nil && info.Owner != s.cfg.Member {
+		return
+	}
+	var owner *uploadlog.Owner
+	if err == nil {
+		owner, err = uploadlog.Claim(ctx, s.deps.Conn, p, s.cfg.Member, &info, "to free it")
+	}
+	if err == nil {
+		err = owner.Release(ctx)
+	}
+	if err != nil && !errors.Is(err, uploadlog.ErrLost) && !errors.Is(err, uploadlog.ErrFenced) {
+		s.log.Warn("partition not released; it is taken over when this member is gone or counts as hung", "partition", p, "err", err)
 	}
 }
 

@@ -243,21 +243,48 @@ func TestStateOfANewerVersionIsLeftAlone(t *testing.T) {
 	}
 }
 
-// A partition that falls to another member while its log is loaded is free at once:
-// others would wait for its owner, who is alive, until it counts as hung.
-func TestPartitionThatMovesWhileItIsLoadedIsFree(t *testing.T) {
-	r := newRig(t, 1)
-	s, err := New(r.cfg, Deps{Conn: r.conn, Layout: r.layout, Store: r.parts, Log: r.log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	moved, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := s.hold(moved, t.Context(), 0, uploadlog.LeaseInfo{}, "free"); !errors.Is(err, context.Canceled) {
-		t.Fatalf("hold: %v", err)
-	}
-	lease, err := uploadlog.ReadLease(t.Context(), r.conn, 0)
-	if err != nil || !lease.Free || lease.Seq == 0 {
-		t.Errorf("lease %+v, %v; want one that was claimed and is free", lease, err)
+// A partition that falls to another member is free at once, whatever became of the
+// claim: others would wait for its owner, who is alive, until it counts as hung.
+func TestPartitionThatMovesAwayIsFree(t *testing.T) {
+	// after is when the partition moves, after it was claimed or after a write whose
+	// outcome is not known; then its owner has given it up, and would claim it again.
+	for name, after := range map[string]struct{ claim, unknown time.Duration }{
+		"while it is loaded":         {claim: 1},
+		"soon after it is loaded":    {claim: 20 * time.Millisecond},
+		"as it is given up":          {unknown: 1},
+		"before it is claimed again": {unknown: 30 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, 1)
+			feed(r, 2)
+			s, err := New(r.cfg, Deps{Conn: r.conn, Layout: r.layout, Store: r.parts, Log: r.log})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, move := context.WithCancel(t.Context())
+			defer move()
+			s.wrap = func(_ int, j journal) journal {
+				return faultyJournal{j, func([]uploadlog.Record) (error, error) {
+					if after.unknown == 0 {
+						return nil, nil
+					}
+					time.AfterFunc(after.unknown-1, move)
+					return nil, uploadlog.ErrUnknown
+				}}
+			}
+			if after.claim > 0 {
+				go func() {
+					for l := (uploadlog.LeaseInfo{}); l.Seq == 0 && ctx.Err() == nil; {
+						l, _ = uploadlog.ReadLease(ctx, r.conn, 0)
+					}
+					time.AfterFunc(after.claim-1, move)
+				}()
+			}
+			s.work(ctx, t.Context(), 0)
+			lease, err := uploadlog.ReadLease(t.Context(), r.conn, 0)
+			if err != nil || !lease.Free || lease.Seq == 0 {
+				t.Errorf("lease %+v, %v; want one that was claimed and is free", lease, err)
+			}
+		})
 	}
 }

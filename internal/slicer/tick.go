@@ -57,6 +57,8 @@ func (p *partition) tick() {
 	}
 	if p.full > 0 {
 		p.parkFailing()
+	}
+	if p.full > 0 || p.loading > maxLoading {
 		p.setAsideDue()
 	}
 	p.closeEarly()

@@ -158,7 +158,7 @@ func (p *partition) prepare(s *session) {
 	x.creating = true
 	sid, trace := s.live.SID, s.live.Trace
 	key, nonce := p.deps.Store.Key(sid+".tar"), nuid.Next()
-	p.storeDo(func() {
+	p.storeDo(func(t *task) {
 		ctx, done := p.begin(p.ctx, sid, trace, "create upload")
 		var id string
 		err := p.keepTrying(ctx, p.smallSlots, "create upload", func(ctx context.Context) (err error) {
@@ -167,7 +167,7 @@ func (p *partition) prepare(s *session) {
 			id, err = p.deps.Store.CreateUpload(ctx, key, map[string]string{bus.MetaNonce: nonce, bus.MetaSession: sid})
 			failpoint.Hit("slicer/create-upload/after")
 			return p.inStore(err)
-		}, nil)
+		}, t.failed)
 		done(err)
 		if err != nil {
 			return
@@ -194,7 +194,7 @@ func (p *partition) upload(s *session, c *closedSlice, u *bus.UploadState) {
 	alive, trace, records := x.ctx, s.live.Trace, c.meta.Records
 	buf, dropped, chain := c.buf, c.dropped, c.chain
 	c.buf = nil
-	p.storeDo(func() {
+	p.storeDo(func(t *task) {
 		ctx, done := p.begin(alive, sid, trace, "upload part", attribute.Int("tapedeck.part", n), attribute.Int64("tapedeck.events", records))
 		body, sum, old, err := p.finish(ctx, buf, chain, dropped)
 		var part s3store.Part
@@ -206,7 +206,10 @@ func (p *partition) upload(s *session, c *closedSlice, u *bus.UploadState) {
 				part, err = p.deps.Store.PutPart(ctx, key, id, n, body)
 				failpoint.Hit("slicer/put-part/after")
 				return p.inStore(err)
-			}, func() { p.post(func() { c.failingSince(p.now) }) })
+			}, func() {
+				t.failed()
+				p.post(func() { c.failingSince(p.now) })
+			})
 			p.met.uploads.Record(p.ctx, time.Since(began).Seconds())
 		}
 		done(err)

@@ -144,9 +144,6 @@ func (o *Owner) Check(ctx context.Context) error {
 
 // stillOwner is nil while nobody else's lease is stored.
 func (o *Owner) stillOwner(ctx context.Context) error {
-	if !fenced {
-		return nil
-	}
 	now, err := ReadLease(ctx, o.conn, o.p)
 	switch {
 	case err != nil:

@@ -35,11 +35,9 @@ func (h *storeHealth) saw(ok bool, now time.Time) {
 	}
 }
 
-// answers says whether the store has taken something in the last seconds, whatever it
-// has refused meanwhile.
-func (h *storeHealth) answers(now time.Time) bool {
-	return now.UnixNano()-h.good.Load() < int64(5*time.Second)
-}
+// answeredSince says whether the store has taken something since then, whatever it has
+// refused meanwhile.
+func (h *storeHealth) answeredSince(at time.Time) bool { return h.good.Load() > at.UnixNano() }
 
 // down says whether the store has failed lately and not answered since.
 func (h *storeHealth) down(now time.Time) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -108,6 +109,38 @@ func TestSessionsThatTheStoreRefusesLeaveTheirTurnToOthers(t *testing.T) {
 	finishAll(ps[6:])
 	mended.Store(1)
 	for _, p := range ps[2:6] {
+		p.verify()
+	}
+}
+
+// Where the store refuses all, no more sessions try than have a turn.
+func TestTurnsStayTakenWhereTheStoreRefusesAll(t *testing.T) {
+	r := newRig(t, 1)
+	var keys sync.Map
+	var tries, mended atomic.Int64
+	r.crew, r.cfg.ParkAfter = 2, time.Hour
+	r.parts = &faultyStore{Store: r.store, t: t, fault: func(_, key string, _ int) (error, error) {
+		if mended.Load() > 0 {
+			return nil, nil
+		}
+		keys.Store(key, true)
+		tries.Add(1)
+		return errFault, nil
+	}}
+	began := time.Now()
+	r.start()
+	ps := feed(r, 12)
+	for _, p := range ps {
+		p.end()
+	}
+	within(t, 30*time.Second, "calls that are refused", func() bool { return tries.Load() > 12 })
+	n := 0
+	keys.Range(func(any, any) bool { n++; return true })
+	if most := 2 + int(time.Since(began)/probeEvery); n > most {
+		t.Errorf("%d sessions called the store, want %d at most", n, most)
+	}
+	mended.Store(1)
+	for _, p := range ps {
 		p.verify()
 	}
 }

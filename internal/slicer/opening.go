@@ -244,13 +244,16 @@ func (p *partition) holdFor(s *session) {
 // setAsideDue sets sessions aside that have held up the others for long enough: by
 // themselves, or all together.
 func (p *partition) setAsideDue() {
-	crowded := p.loading > maxLoading
+	waits := func(s *session) bool { return s.io != nil && s.io.asking && s.io.patient && len(s.io.queue) > 0 }
+	asked := int64(0) // what is read back of checkpoints comes by itself
 	for _, s := range p.sessions {
-		x := s.io
-		if x == nil || !x.asking || !x.patient || len(x.queue) == 0 || p.now.Sub(x.askedAt) < maxHeld {
-			continue
+		if waits(s) {
+			asked += s.io.queuedBytes
 		}
-		if s.isFull || crowded {
+	}
+	for _, s := range p.sessions {
+		if waits(s) && (s.isFull || asked > maxLoading) && p.now.Sub(s.io.askedAt) >= maxHeld {
+			asked -= s.io.queuedBytes
 			p.setAside(s)
 		}
 	}

@@ -117,7 +117,7 @@ func newPartition(ctx context.Context, sh *shared, p int, owner journal) *partit
 	pt := &partition{
 		shared: sh, p: p, owner: owner, log: sh.deps.Log.With("partition", p),
 		sessions: map[string]*session{}, ended: map[string]past{}, frozen: map[string]uint64{}, loose: map[uint64]int{}, rewinding: map[*session]*rewind{},
-		in: make(chan *input, 64), posts: make(chan func(), 64), now: time.Now(), prog: &progress{}, crew: crew{size: sh.crewSize},
+		in: make(chan *input, 64), posts: make(chan func(), 64), now: time.Now(), prog: &progress{}, crew: crew{size: sh.crewSize, probed: time.Now()},
 	}
 	pt.hot.order, pt.cold.order, pt.dirty.order, pt.seen.order, pt.ending.order = byActivity, byActivity, byDirty, bySeen, bySeen
 	pt.born, pt.ownedAt = pt.now, pt.now

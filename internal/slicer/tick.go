@@ -3,6 +3,7 @@ package slicer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -279,8 +280,8 @@ func (p *partition) setTrimmable() {
 func (p *partition) release() {
 	ctx, cancel := context.WithTimeout(p.ctx, max(time.Until(p.drainUntil), 2*time.Second))
 	defer cancel()
-	if err := p.owner.Release(ctx); err != nil {
-		p.log.Warn("partition not released; it is taken over when this member is gone", "err", err)
+	if err := p.owner.Release(ctx); err != nil && !errors.Is(err, uploadlog.ErrFenced) {
+		p.cancel(fmt.Errorf("release: %w", err)) // work tries once more (giveBack)
 	}
 	p.cancel(errReleased)
 }

@@ -23,7 +23,7 @@ type Link struct {
 }
 
 func newLink(target string) (*Link, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := listen()
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ type Proxy struct {
 }
 
 func newProxy(target string) (*Proxy, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := listen()
 	if err != nil {
 		return nil, err
 	}

@@ -104,7 +104,7 @@ func (c *crew) leave() {
 }
 
 // storeDo runs f, which deals with the store, on a goroutine of the partition's: now, or
-// when one is free. f is not run once the partition is given up.
+// when one is free. What waits is dropped when the partition is given up.
 func (p *partition) storeDo(f func(*task)) {
 	f, now := p.crew.join(f)
 	if !now {

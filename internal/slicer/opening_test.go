@@ -43,6 +43,17 @@ func newBlindRig(t *testing.T) (*rig, *blindStore) {
 	return r, store
 }
 
+// recordsBeside starts a slicer, which records other whatever is there already.
+func (r *rig) recordsBeside(other *producer) {
+	r.t.Helper()
+	time.Sleep(time.Millisecond)
+	n := r.start()
+	within(r.t, 30*time.Second, "a lease", func() bool { return n.claims.get(0) != nil })
+	other.prints(3, 100)
+	other.end()
+	other.verify()
+}
+
 // A session that cannot be looked up holds up no other, and is recorded whole once
 // it can be.
 func TestSessionThatCannotBeLookedUpIsSetAside(t *testing.T) {
@@ -50,12 +61,7 @@ func TestSessionThatCannotBeLookedUpIsSetAside(t *testing.T) {
 	r.cfg.KeepTime = 0 // what is there already is old
 	p, other := r.session("unknown"), r.session("other")
 	p.prints(100, 40<<10)
-	time.Sleep(time.Millisecond)
-	n := r.start()
-	within(t, 30*time.Second, "a lease", func() bool { return n.claims.get(0) != nil })
-	other.prints(3, 100)
-	other.end()
-	other.verify()
+	r.recordsBeside(other)
 	if got := r.cursor(0); got != 0 {
 		t.Errorf("cursor at %d, before it is known what session the first messages are of", got)
 	}
@@ -75,12 +81,7 @@ func TestSessionsThatCannotBeLookedUpHoldUpNoOther(t *testing.T) {
 		p.prints(12, 40<<10) // half of what a single one may have
 		ps = append(ps, p)
 	}
-	time.Sleep(time.Millisecond)
-	n := r.start()
-	within(t, 30*time.Second, "a lease", func() bool { return n.claims.get(0) != nil })
-	other.prints(3, 100)
-	other.end()
-	other.verify()
+	r.recordsBeside(other)
 	store.blind.Store(false)
 	for _, p := range ps {
 		p.end()

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -163,27 +164,54 @@ func (r *rooted) CreateMultipartUpload(ctx context.Context, in s3response.Create
 	return out, named(err)
 }
 
-func (r *rooted) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMultipartUploadInput) (s3response.CompleteMultipartUploadResult, string, error) {
+func (r *rooted) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMultipartUploadInput) (
+	out s3response.CompleteMultipartUploadResult, version string, err error) {
 	c := *in
 	c.Bucket = r.ptr(in.Bucket)
-	out, version, err := r.be.CompleteMultipartUploadWithCopy(ctx, &c, copySynced)
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case notCopied:
+			out, version, err = s3response.CompleteMultipartUploadResult{}, "", p.answer()
+		default:
+			panic(p)
+		}
+	}()
+	out, version, err = r.be.CompleteMultipartUploadWithCopy(ctx, &c, mustCopy)
 	out.Bucket = in.Bucket
 	return out, version, named(err)
 }
 
-// copySynced adds a part to the object and syncs the object. The gateway links
-// the object into place and removes its parts right after, without a sync: the
+// notCopied is what a completion is left with when a part cannot be copied.
+type notCopied struct{ err error }
+
+func (n notCopied) answer() error {
+	switch {
+	case errors.Is(n.err, syscall.ENOSPC):
+		return s3err.GetAPIError(s3err.ErrNoSpaceLeftOnDevice)
+	case errors.Is(n.err, syscall.EDQUOT):
+		return s3err.GetAPIError(s3err.ErrQuotaExceeded)
+	}
+	return fmt.Errorf("put the object together: %w", n.err)
+}
+
+// mustCopy adds a part to the object and syncs the object. The gateway links the
+// object into place and removes its parts right after, without a sync: the
 // removal could reach the disk before the data does, and a power failure in
 // between would cost the recording.
-func copySynced(part, object *os.File) (idempotent bool, err error) {
-	if _, err := io.Copy(object, part); err != nil {
-		return true, err // the gateway goes on from here by itself, or gives up
+//
+// It panics when it fails. The gateway takes an error for "copy it yourself",
+// goes on from where the part has been read to, and asks no more how that went:
+// on a full disk it would link an object without the bytes that had no room, and
+// drop the parts. What it has deferred drops the object and puts the upload back.
+func mustCopy(part, object *os.File) (idempotent bool, err error) {
+	_, err = io.Copy(object, part)
+	if err == nil {
+		err = object.Sync()
 	}
-	if err := object.Sync(); err != nil {
-		// The gateway takes an error for "copy it yourself" and would finish
-		// without the sync. On a closed file it cannot: the upload stays.
-		_ = object.Close()
-		return true, err
+	if err != nil {
+		_ = part.Close()
+		panic(notCopied{err})
 	}
 	return true, nil
 }

@@ -108,7 +108,7 @@ func (s *S3) backend() (*rooted, error) {
 		if err != nil {
 			return nil, err
 		}
-		store = sc
+		store = sidecar{sc}
 	}
 	if err := restoreUploads(buckets, store); err != nil {
 		return nil, err

@@ -141,6 +141,50 @@ func TestPartsThatAreNowhereAnyMoreAreLost(t *testing.T) {
 	}
 }
 
+// What a store leaves that breaks off while it completes an upload: an object with the
+// session's nonce and few of its bytes, and perhaps no upload.
+func TestAnObjectThatIsNotWholeWaitsForAPerson(t *testing.T) {
+	for name, uploadStays := range map[string]bool{"and the upload is gone": false, "and the upload is there": true} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			s := r.record("s1", big)
+			up := s.state.Upload
+			if !uploadStays {
+				if err := r.real.AbortUpload(t.Context(), up.Key, up.ID); err != nil {
+					t.Fatal(err)
+				}
+			}
+			id, err := r.real.CreateUpload(t.Context(), up.Key, map[string]string{bus.MetaNonce: up.Nonce})
+			if err != nil {
+				t.Fatal(err)
+			}
+			part, err := r.real.PutPart(t.Context(), up.Key, id, 1, []byte("few"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.real.CompleteUpload(t.Context(), up.Key, id, []s3store.Part{part}); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				result, err := r.completer().advance(t.Context(), 0, "s1", true)
+				if !isAlarm(err) || !strings.Contains(err.Error(), "it has 3 bytes of") {
+					t.Fatalf("%s, %v; want an alarm that says how much is there", result, err)
+				}
+			}
+			if got := string(r.object("s1.tar")); got != "few" {
+				t.Fatalf("the object is now %d bytes", len(got))
+			}
+			if err := r.real.Delete(t.Context(), up.Key); err != nil {
+				t.Fatal(err)
+			}
+			if result, err := r.completer().advance(t.Context(), 0, "s1", true); err != nil || result != resultDone {
+				t.Fatalf("%s, %v; want done", result, err)
+			}
+			r.whole(s)
+		})
+	}
+}
+
 func purge(t *testing.T, r *rig, upTo uint64) {
 	t.Helper()
 	st, err := r.conn.JetStream().Stream(t.Context(), bus.EventStream(0))

@@ -68,12 +68,18 @@ func (c *Completer) resolve(ctx context.Context, pl *plan, done finished, cause 
 	return finished{}, cause
 }
 
-// taken says what to do about another's object under our key: it is never
-// overwritten, whoever made it. While the upload is there its parts are, so somebody
-// may move the other object away; stores differ in which of the two they look at
-// first.
+// taken says what to do about an object under our key that is not our recording: it is
+// never overwritten, whoever made it. While the upload is there its parts are, so
+// somebody may move the object away; stores differ in which of the two they look at
+// first. An object with our nonce is what a store left that broke off while it put our
+// parts together. Then the bus may still have all of it, also if the upload is gone:
+// once somebody has moved the object away, the next try makes the recording anew.
 func (c *Completer) taken(ctx context.Context, pl *plan, obj s3store.Object, cause error) error {
 	up := pl.state.Upload
+	if obj.Meta[bus.MetaNonce] == up.Nonce {
+		return alarm{fmt.Errorf("object %s is not whole: it has %d bytes of %d; move it away and the recording is made anew",
+			up.Key, obj.Size, pl.bytes)}
+	}
 	err := fmt.Errorf("object %s is not ours: %d bytes with nonce %q, ours has %d with %q",
 		up.Key, obj.Size, obj.Meta[bus.MetaNonce], pl.bytes, up.Nonce)
 	if !errors.Is(cause, s3store.ErrUploadGone) {

@@ -151,7 +151,7 @@ func (p *partition) lookUp(ctx context.Context, sid string) (*past, error) {
 		return nil, err
 	}
 	body, err := p.deps.Store.Get(ctx, p.deps.Store.Key(sid+".manifest.json"))
-	if errors.Is(err, s3store.ErrNotFound) {
+	if errors.Is(err, s3store.ErrNotFound) && !errors.Is(err, s3store.ErrNoBucket) {
 		return nil, p.inStore(nil)
 	}
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
+	"github.com/tapedeck-io/tapedeck/pkg/s3store"
 )
 
 // A blindStore does not say what it holds of one session.
@@ -130,5 +131,23 @@ func TestSessionWithoutABeginningIsNotSetAside(t *testing.T) {
 	res := p.verify()
 	if want := []bus.Gap{{From: 0, To: 7}}; !slices.Equal(res.state.Gaps, want) {
 		t.Errorf("gaps %v, want %v", res.state.Gaps, want)
+	}
+}
+
+// A bucket that is away for a moment does not make a session that is over one that
+// was never recorded.
+func TestWithoutABucketNobodyKnowsWhetherASessionIsOver(t *testing.T) {
+	r := newRig(t, 1)
+	opt := r.store.Options()
+	opt.Bucket = "no-such-bucket"
+	away, err := s3store.Open(t.Context(), opt, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = away.Close() })
+	r.parts = away
+	n := r.start()
+	if k, err := newPartition(t.Context(), n.shared, 0, nil).lookUp(t.Context(), "over"); !errors.Is(err, s3store.ErrNoBucket) {
+		t.Errorf("%v, %v; want ErrNoBucket", k, err)
 	}
 }

@@ -18,6 +18,9 @@ import (
 var (
 	// ErrNotFound means that there is no such object, or no such bucket.
 	ErrNotFound = errors.New("not found")
+	// ErrNoBucket is the ErrNotFound of a bucket that is not there, as far as the
+	// store says so: to a HEAD it does not.
+	ErrNoBucket = fmt.Errorf("the bucket is %w", ErrNotFound)
 	// ErrExists means that the key is taken and was left as it was.
 	ErrExists = errors.New("object exists already")
 	// ErrUploadGone means that the multipart upload takes no more: it was
@@ -72,7 +75,7 @@ func wrap(err error, format string, args ...any) error {
 var sentinels = map[string]error{
 	"NoSuchUpload":                 ErrUploadGone,
 	"NoSuchKey":                    ErrNotFound,
-	"NoSuchBucket":                 ErrNotFound,
+	"NoSuchBucket":                 ErrNoBucket,
 	"NotFound":                     ErrNotFound,
 	"PreconditionFailed":           ErrExists,
 	"InvalidPart":                  ErrBadPart,
@@ -96,7 +99,7 @@ var sentinels = map[string]error{
 // classify finds the sentinel of an error of the SDK; nil if it has none. The
 // answer to a HEAD has no body and so no code: there the status decides.
 func classify(err error) error {
-	for _, s := range []error{ErrNotFound, ErrExists, ErrUploadGone, ErrBadPart, ErrRange, ErrRefused, ErrUnreachable} {
+	for _, s := range []error{ErrNoBucket, ErrNotFound, ErrExists, ErrUploadGone, ErrBadPart, ErrRange, ErrRefused, ErrUnreachable} {
 		if errors.Is(err, s) {
 			return s
 		}

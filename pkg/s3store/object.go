@@ -74,8 +74,7 @@ func (s *Store) Put(ctx context.Context, key string, body []byte, ifAbsent bool)
 // Delete removes an object. It returns nil if there is none.
 func (s *Store) Delete(ctx context.Context, key string) error {
 	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.opt.Bucket, Key: &key})
-	var bucket *types.NoSuchBucket
-	if errors.Is(classify(err), ErrNotFound) && !errors.As(err, &bucket) {
+	if kind := classify(err); errors.Is(kind, ErrNotFound) && !errors.Is(kind, ErrNoBucket) {
 		return nil
 	}
 	return wrap(err, "delete %s", key)

@@ -116,6 +116,22 @@ func TestCheckBucketSaysWhatToDo(t *testing.T) {
 	}
 }
 
+func TestABucketThatIsNotThereIsToldFromAnObject(t *testing.T) {
+	opt := embedtest.S3(t)
+	_, err := open(t, opt).Get(t.Context(), "k")
+	if !errors.Is(err, s3store.ErrNotFound) || errors.Is(err, s3store.ErrNoBucket) {
+		t.Errorf("no object: %v", err)
+	}
+	opt.Bucket = "no-such-bucket"
+	s := open(t, opt)
+	_, err = s.Get(t.Context(), "k")
+	for call, err := range map[string]error{"get": err, "put": s.Put(t.Context(), "k", nil, true), "delete": s.Delete(t.Context(), "k")} {
+		if !errors.Is(err, s3store.ErrNotFound) || !errors.Is(err, s3store.ErrNoBucket) {
+			t.Errorf("%s without a bucket: %v", call, err)
+		}
+	}
+}
+
 func TestSyncDirMustBeThere(t *testing.T) {
 	opt := embedtest.S3(t)
 	opt.SyncDir = filepath.Join(t.TempDir(), "none")

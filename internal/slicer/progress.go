@@ -124,7 +124,7 @@ func (p *partition) pauseReason() string {
 	case p.draining:
 		return "the slicer is being stopped"
 	case p.full > 0:
-		return fmt.Sprintf("%d sessions wait for their parts to be uploaded", p.full)
+		return fmt.Sprintf("%d sessions hold all that they may: they wait for their parts to be uploaded, or to be looked up", p.full)
 	case p.mem.over():
 		return "the memory budget is used up"
 	case len(p.loose) >= maxLoose:

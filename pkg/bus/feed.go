@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 )
 
 // A feed reads the messages of a stream that match a filter, in order and each
@@ -96,25 +97,19 @@ func (f *feed) nextBefore(ctx context.Context, end uint64) (*nats.Msg, place, er
 // openAndLast makes a consumer and asks for the last message at the same time: what
 // is read is mostly short, and each takes a round trip.
 func (f *feed) openAndLast(ctx context.Context) (last uint64, err error) {
-	opening, cancel := context.WithCancel(ctx)
-	opened := make(chan error, 1)
-	go func() { opened <- f.open(opening) }()
-	if last, err = f.newest(ctx); err != nil {
-		cancel()
-		<-opened //nolint:errcheck // nobody reads from it
-		return 0, err
-	}
-	err = <-opened
-	cancel()
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error { return f.open(ctx) })
+	both.Go(func() (err error) { last, err = f.newest(ctx); return err })
+	err = both.Wait()
 	return last, err
 }
 
-// newest is the last message's sequence, asked for again while the stream may be
-// electing a leader, when nobody answers.
+// newest is the last message's sequence, asked for again while nobody answers: the
+// server may be starting, or the stream electing a leader.
 func (f *feed) newest(ctx context.Context) (uint64, error) {
 	for begun := time.Now(); ; {
 		last, err := f.last(ctx)
-		if f.replicas <= 1 || !Away(err) || errors.Is(err, nats.ErrConnectionClosed) || ctx.Err() != nil || time.Since(begun) > feedPatience {
+		if !Away(err) || errors.Is(err, nats.ErrConnectionClosed) || ctx.Err() != nil || time.Since(begun) > feedPatience {
 			return last, err
 		}
 		f.c.log.Debug("the last message is not known", "stream", f.stream, "err", err)

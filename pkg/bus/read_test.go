@@ -94,6 +94,32 @@ func TestFollowGoesOnAfterTheServerRestarted(t *testing.T) {
 	mustRun(t, got, 0, 200)
 }
 
+func TestReadWaitsForAServerThatIsAwayWhenItBegins(t *testing.T) {
+	s, cfg := restartable(t)
+	st := open(t, s.publisher(t, s.conn, bus.PublisherOptions{}), "node", "sid")
+	appendEvents(t, st, 0, 20)
+	flush(t, st)
+	s.srv.Shutdown()
+	begun := make(chan struct{})
+	var got []int64
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		close(begun)
+		for m, err := range bus.Read(t.Context(), s.conn, s.layout, "sid", bus.ReadOptions{}) {
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			got = append(got, indexesOf(t, m)...)
+		}
+	})
+	<-begun
+	time.Sleep(time.Second) // long enough for a first answer that nobody is there
+	s.restart(t, cfg)
+	wg.Wait()
+	mustRun(t, got, 0, 20)
+}
+
 func TestFollowThatIsCancelledLeavesNothingBehind(t *testing.T) {
 	s := newSite(t, small(1))
 	st := open(t, s.publisher(t, s.conn, bus.PublisherOptions{}), "node", "sid")

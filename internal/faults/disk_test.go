@@ -3,18 +3,21 @@ package faults
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/tapedeck-io/tapedeck/internal/embed"
 	"github.com/tapedeck-io/tapedeck/pkg/s3store"
 )
 
-// A disk that becomes full while the gateway puts an object together costs the
-// object nothing: there is none, and the upload waits as it was.
-func TestAnUploadOutlivesADiskThatIsFull(t *testing.T) {
+// What the gateway has answered for is there although the disk is full. Where it becomes
+// full while an object is put together there is no object, and the upload waits as it
+// was.
+func TestAFullDiskCostsNothingThatWasAnsweredFor(t *testing.T) {
 	t.Run("attributes of files", func(t *testing.T) { fullGateway(t, false) })
 	t.Run("attributes in files", func(t *testing.T) { fullGateway(t, true) })
 }
@@ -66,6 +69,7 @@ func fullGateway(t *testing.T, sidecar bool) {
 			}
 		})
 	}
+	t.Run("parts and objects", func(t *testing.T) { putWithout(t, store, disk) })
 	// A small one's body may have room, and what is said of it not, or all of it.
 	var broke, done int
 	for pages := range int64(24) {
@@ -77,6 +81,46 @@ func fullGateway(t *testing.T, sidecar bool) {
 	}
 	if broke == 0 || done == 0 {
 		t.Errorf("%d broke off, %d did not; want some of both", broke, done)
+	}
+}
+
+// putWithout puts what has no room or just room enough: what is answered for is there.
+func putWithout(t *testing.T, store *s3store.Store, disk string) {
+	id, err := store.CreateUpload(t.Context(), "parts", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := bytes.Repeat([]byte("body"), 2000)
+	var parts []s3store.Part
+	var refused int
+	for n := range 24 {
+		free, err := fillDisk(disk, int64(n)*4096)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := fmt.Sprintf("object-%d", n)
+		part, perr := store.PutPart(t.Context(), "parts", id, n+1, body)
+		oerr := store.Put(t.Context(), key, body, true)
+		if err := free(); err != nil {
+			t.Fatal(err)
+		}
+		if perr == nil {
+			parts = append(parts, part)
+		} else {
+			refused++
+		}
+		if oerr == nil {
+			has(t, store, key, body)
+		} else if err := store.Put(t.Context(), key, body, true); err != nil {
+			t.Errorf("%d pages left before: %v", n, err)
+		}
+	}
+	listed, err := store.ListParts(t.Context(), "parts", id)
+	if err != nil || !slices.Equal(listed, parts) {
+		t.Errorf("the store has parts %v, %v; answered for %v", listed, err, parts)
+	}
+	if refused == 0 || len(parts) == 0 {
+		t.Errorf("%d parts refused, %d not; want some of both", refused, len(parts))
 	}
 }
 
@@ -130,12 +174,17 @@ func whole(t *testing.T, store *s3store.Store, key string, want []byte) {
 	if o, err := store.Head(t.Context(), key); err != nil || o.Meta["nonce"] != "n1" {
 		t.Errorf("the object has metadata %v, %v", o.Meta, err)
 	}
+	has(t, store, key, want)
+}
+
+func has(t *testing.T, store *s3store.Store, key string, want []byte) {
+	t.Helper()
 	body, err := store.Get(t.Context(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = body.Close() }()
 	if got, err := io.ReadAll(body); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("read %d bytes, %v; other than what was put", len(got), err)
+		t.Errorf("%s: read %d bytes, %v; other than what was put", key, len(got), err)
 	}
 }

@@ -66,8 +66,14 @@ func newRig(t *testing.T) *rig {
 
 func (r *rig) completer() *Completer {
 	r.t.Helper()
+	return r.completerFor(DefaultConfig().Concurrency)
+}
+
+// completerFor makes a completer that completes so many sessions at once.
+func (r *rig) completerFor(concurrency int) *Completer {
+	r.t.Helper()
 	cfg := DefaultConfig()
-	cfg.RetryMax, cfg.Drain = time.Second, 0
+	cfg.RetryMax, cfg.Drain, cfg.Concurrency = time.Second, 0, concurrency
 	c, err := New(cfg, Deps{Conn: r.conn, Layout: r.layout, Store: r.store, Bucket: r.bucket})
 	if err != nil {
 		r.t.Fatal(err)
@@ -305,10 +311,19 @@ func (r *rig) eventually(what string, ok func() bool) {
 // run runs n completers until the test is over or stop is called.
 func (r *rig) run(n int) (stop func()) {
 	r.t.Helper()
+	var cs []*Completer
+	for range n {
+		cs = append(cs, r.completer())
+	}
+	return r.runAll(cs)
+}
+
+// runAll is run with completers that are made already.
+func (r *rig) runAll(cs []*Completer) (stop func()) {
+	r.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	for range n {
-		c := r.completer()
+	for _, c := range cs {
 		wg.Go(func() {
 			if err := c.Run(ctx); err != nil {
 				r.t.Errorf("run: %v", err)

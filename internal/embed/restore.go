@@ -35,6 +35,11 @@ func restoreUploads(buckets string, store meta.MetadataStorer) error {
 		if err := store.RenameObject(filepath.Join(buckets, bucket), old, now); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("restore upload %s: %w", id, err)
 		}
+		// A part that came late, while the upload was being completed, has made the
+		// directory anew. What counts of it was there before.
+		if err := os.RemoveAll(filepath.Join(parent, id)); err != nil {
+			return fmt.Errorf("restore upload %s: %w", id, err)
+		}
 		if err := os.Rename(dir, filepath.Join(parent, id)); err != nil {
 			return fmt.Errorf("restore upload %s: %w", id, err)
 		}

@@ -56,7 +56,8 @@ func TestUploadThatWasBeingCompletedAtAKillCanBeCompleted(t *testing.T) {
 		}
 		s.Stop()
 
-		// What the gateway leaves when it is killed: its first step is done.
+		// What the gateway leaves when it is killed: its first step is done. A part
+		// that came late has made the upload's directory anew.
 		uploads, err := filepath.Glob(filepath.Join(escape(dir), "buckets/tapedeck/.sgwtmp/multipart/*", id))
 		if err != nil || len(uploads) != 1 {
 			t.Fatalf("%q, %v; want the upload's directory", uploads, err)
@@ -64,9 +65,19 @@ func TestUploadThatWasBeingCompletedAtAKillCanBeCompleted(t *testing.T) {
 		if err := os.Rename(uploads[0], uploads[0]+".0123-2.inprogress"); err != nil {
 			t.Fatal(err)
 		}
+		ghosts := []string{filepath.Join(uploads[0], "2")}
 		if sidecar {
 			side := filepath.Join(dir, "attributes", dir, "buckets/tapedeck/.sgwtmp/multipart", filepath.Base(filepath.Dir(uploads[0])), id)
 			if err := os.Rename(side, side+".0123-2.inprogress"); err != nil {
+				t.Fatal(err)
+			}
+			ghosts = append(ghosts, filepath.Join(side, "2", "meta", "etag"))
+		}
+		for _, ghost := range ghosts {
+			if err := os.MkdirAll(filepath.Dir(ghost), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(ghost, []byte("late"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}

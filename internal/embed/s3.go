@@ -90,7 +90,7 @@ func (s *S3) start(ctx context.Context) error {
 }
 
 func (s *S3) backend() (*rooted, error) {
-	buckets, attributes := filepath.Join(s.dir, "buckets"), filepath.Join(s.dir, "attributes")
+	buckets, beside := filepath.Join(s.dir, "buckets"), filepath.Join(s.dir, "attributes")
 	if err := os.MkdirAll(buckets, 0o700); err != nil {
 		return nil, err
 	}
@@ -99,21 +99,19 @@ func (s *S3) backend() (*rooted, error) {
 	opts.SetNewFilePerm(0o600)
 	var store meta.MetadataStorer = meta.XattrMeta{}
 	// Once one way, always that way: what is there cannot be read the other.
-	_, err := os.Stat(attributes)
+	_, err := os.Stat(beside)
 	if s.sidecar = err == nil || !hasXattr(buckets); s.sidecar {
-		if err := os.MkdirAll(attributes, 0o700); err != nil {
+		if err := os.MkdirAll(beside, 0o700); err != nil {
 			return nil, err
 		}
-		sc, err := meta.NewSideCar(attributes)
-		if err != nil {
+		if store, err = newSidecar(beside); err != nil {
 			return nil, err
 		}
-		store = sidecar{sc}
 	}
 	if err := restoreUploads(buckets, store); err != nil {
 		return nil, err
 	}
-	return newRooted(buckets, store, opts)
+	return newRooted(buckets, attributes{store}, opts)
 }
 
 // run starts the gateway; Stop ends it.

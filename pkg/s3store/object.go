@@ -42,7 +42,8 @@ func (s *Store) Head(ctx context.Context, key string) (Object, error) {
 
 // Put stores body as an object; it does not keep body. When it returns nil the
 // object is durable. With ifAbsent its error wraps [ErrExists] if the key is
-// taken, and the object there is as it was; without, the object is replaced.
+// taken, and the object there is as it was, and durable; without, the object is
+// replaced.
 // When the reply was lost, a second Put with ifAbsent finds the first one's
 // object.
 func (s *Store) Put(ctx context.Context, key string, body []byte, ifAbsent bool) error {
@@ -65,8 +66,11 @@ func (s *Store) Put(ctx context.Context, key string, body []byte, ifAbsent bool)
 		in.ContentMD5 = contentMD5(body)
 	}
 	_, err := s.client.PutObject(ctx, in)
-	if err == nil {
-		err = s.durable(ctx)
+	if err == nil || errors.Is(classify(err), ErrExists) {
+		// What exists may be ours, stored by a try whose reply was lost.
+		if derr := s.durable(ctx); derr != nil {
+			err = derr
+		}
 	}
 	return wrap(err, "put %s (%d bytes)", key, len(body))
 }

@@ -144,6 +144,7 @@ func (s *Store) CompleteUpload(ctx context.Context, key, uploadID string, parts 
 		Key:             &key,
 		UploadId:        &uploadID,
 		IfNoneMatch:     aws.String("*"),
+		MpuObjectSize:   &size, // a store that looks at it refuses before it drops the parts
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: done},
 	})
 	if err == nil {

@@ -105,11 +105,6 @@ func TestPartsThatAreNowhereAnyMoreAreLost(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
-		{"another object has the key", func(t *testing.T, r *rig, s *session) {
-			if err := r.real.Put(t.Context(), s.state.Upload.Key, []byte("another"), false); err != nil {
-				t.Fatal(err)
-			}
-		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -141,34 +136,33 @@ func TestPartsThatAreNowhereAnyMoreAreLost(t *testing.T) {
 	}
 }
 
-// What a store leaves that breaks off while it completes an upload: an object with the
-// session's nonce and few of its bytes, and perhaps no upload.
-func TestAnObjectThatIsNotWholeWaitsForAPerson(t *testing.T) {
-	for name, uploadStays := range map[string]bool{"and the upload is gone": false, "and the upload is there": true} {
-		t.Run(name, func(t *testing.T) {
+// An object under the session's key that is another's, or that a store left which broke
+// off while it completed the upload: with the session's nonce, and few of its bytes.
+func TestAnObjectThatIsInTheWayWaitsForAPerson(t *testing.T) {
+	tests := []struct {
+		name, nonce, want string
+		uploadStays       bool
+	}{
+		{"not whole, the upload is gone", "nonce-0", "is not whole: it has 3 bytes of", false},
+		{"not whole, the upload is there", "nonce-0", "is not whole: it has 3 bytes of", true},
+		{"another's, the upload is gone", "another", `is not ours: 3 bytes with nonce "another"`, false},
+		{"another's, the upload is there", "another", `is not ours: 3 bytes with nonce "another"`, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t)
 			s := r.record("s1", big)
 			up := s.state.Upload
-			if !uploadStays {
+			if !tt.uploadStays {
 				if err := r.real.AbortUpload(t.Context(), up.Key, up.ID); err != nil {
 					t.Fatal(err)
 				}
 			}
-			id, err := r.real.CreateUpload(t.Context(), up.Key, map[string]string{bus.MetaNonce: up.Nonce})
-			if err != nil {
-				t.Fatal(err)
-			}
-			part, err := r.real.PutPart(t.Context(), up.Key, id, 1, []byte("few"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := r.real.CompleteUpload(t.Context(), up.Key, id, []s3store.Part{part}); err != nil {
-				t.Fatal(err)
-			}
+			r.putWithNonce(up.Key, tt.nonce, []byte("few"))
 			for range 2 {
 				result, err := r.completer().advance(t.Context(), 0, "s1", true)
-				if !isAlarm(err) || !strings.Contains(err.Error(), "it has 3 bytes of") {
-					t.Fatalf("%s, %v; want an alarm that says how much is there", result, err)
+				if !isAlarm(err) || !strings.Contains(err.Error(), tt.want) {
+					t.Fatalf("%s, %v; want an alarm that says %q", result, err, tt.want)
 				}
 			}
 			if got := string(r.object("s1.tar")); got != "few" {
@@ -182,6 +176,22 @@ func TestAnObjectThatIsNotWholeWaitsForAPerson(t *testing.T) {
 			}
 			r.whole(s)
 		})
+	}
+}
+
+// putWithNonce makes an object as an upload with that nonce would.
+func (r *rig) putWithNonce(key, nonce string, body []byte) {
+	r.t.Helper()
+	id, err := r.real.CreateUpload(r.t.Context(), key, map[string]string{bus.MetaNonce: nonce})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	part, err := r.real.PutPart(r.t.Context(), key, id, 1, body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if _, err := r.real.CompleteUpload(r.t.Context(), key, id, []s3store.Part{part}); err != nil {
+		r.t.Fatal(err)
 	}
 }
 

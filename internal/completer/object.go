@@ -58,7 +58,7 @@ func (c *Completer) resolve(ctx context.Context, pl *plan, done finished, cause 
 		done.etag = obj.ETag
 		return done, nil
 	case err == nil:
-		return finished{}, c.taken(ctx, pl, obj, cause)
+		return finished{}, taken(pl, obj)
 	case !errors.Is(err, s3store.ErrNotFound):
 		return finished{}, err
 	case errors.Is(cause, s3store.ErrUploadGone):
@@ -68,27 +68,19 @@ func (c *Completer) resolve(ctx context.Context, pl *plan, done finished, cause 
 	return finished{}, cause
 }
 
-// taken says what to do about an object under our key that is not our recording: it is
-// never overwritten, whoever made it. While the upload is there its parts are, so
-// somebody may move the object away; stores differ in which of the two they look at
-// first. An object with our nonce is what a store left that broke off while it put our
-// parts together. Then the bus may still have all of it, also if the upload is gone:
-// once somebody has moved the object away, the next try makes the recording anew.
-func (c *Completer) taken(ctx context.Context, pl *plan, obj s3store.Object, cause error) error {
+// taken is an alarm about an object under our key that is not our recording: it is
+// never overwritten, whoever made it. Nothing is lost by it yet. Once somebody has
+// moved it away the next try completes the upload, or, if that is gone, makes the
+// recording anew from the bus. One with our nonce is what a store left that broke off
+// while it put our parts together.
+func taken(pl *plan, obj s3store.Object) error {
 	up := pl.state.Upload
 	if obj.Meta[bus.MetaNonce] == up.Nonce {
 		return alarm{fmt.Errorf("object %s is not whole: it has %d bytes of %d; move it away and the recording is made anew",
 			up.Key, obj.Size, pl.bytes)}
 	}
-	err := fmt.Errorf("object %s is not ours: %d bytes with nonce %q, ours has %d with %q",
-		up.Key, obj.Size, obj.Meta[bus.MetaNonce], pl.bytes, up.Nonce)
-	if !errors.Is(cause, s3store.ErrUploadGone) {
-		_, cause = c.store.ListParts(ctx, up.Key, up.ID)
-	}
-	if errors.Is(cause, s3store.ErrUploadGone) {
-		return &lostError{reason: "the upload is gone and " + err.Error()}
-	}
-	return alarm{err}
+	return alarm{fmt.Errorf("object %s is not ours: %d bytes with nonce %q, ours has %d with %q; move it away and the recording is made",
+		up.Key, obj.Size, obj.Meta[bus.MetaNonce], pl.bytes, up.Nonce)}
 }
 
 // acceptParts takes the store's ETags for parts that it has under another one, if

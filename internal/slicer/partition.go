@@ -81,6 +81,7 @@ type partition struct {
 	hasCursor  bool
 	mark       mark      // where abandonment stands
 	heardAt    time.Time // bus time of the stream's newest answer
+	askedAt    time.Time // when that answer was asked for, by the clock here
 	since      time.Time // bus time from when on it has answered without a break
 	infoAt     time.Time
 	infoAsked  bool

@@ -89,7 +89,7 @@ func (p *partition) stand() {
 	p.gaugedAt = p.now
 	st := &standing{at: p.now, cursor: p.cursor, read: p.read, last: max(p.lastSeq, p.read)}
 	unread := float64(st.last - st.read)
-	busNow := p.heardAt.Add(p.now.Sub(p.infoAt))
+	busNow := p.heardAt.Add(p.now.Sub(p.askedAt)) // not infoAt: the newest question may be open
 	if unread > 0 {
 		st.lagEvents = int64(unread * max(1, float64(p.tally.events)/float64(max(p.tally.messages, 1))))
 		st.lagBytes = int64(unread * p.tally.perMessage)

@@ -153,7 +153,7 @@ func (p *partition) streamInfo(ctx context.Context) (*jetstream.StreamInfo, erro
 // without an error, and sequences would name other messages than before.
 func (p *partition) checkStream(info *jetstream.StreamInfo, l uploadlog.Loaded) error {
 	p.created = info.Created.UTC()
-	p.heardAt, p.since = info.TimeStamp, info.TimeStamp
+	p.heardAt, p.askedAt, p.since = info.TimeStamp, p.now, info.TimeStamp
 	first, last := info.State.FirstSeq, info.State.LastSeq
 	c := l.Cursor
 	if l.HasCursor {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tapedeck-io/tapedeck/internal/embed/embedtest"
@@ -40,6 +41,7 @@ type rig struct {
 	cfg    Config
 	wrap   func(p int, j journal) journal
 	crew   int // instead of crewSize, unless 0
+	meter  metric.Meter
 	log    *slog.Logger
 }
 
@@ -102,7 +104,7 @@ func (r *rig) start() *node {
 	r.t.Helper()
 	n := &node{conn: r.dial(), done: make(chan struct{})}
 	var err error
-	n.Slicer, err = New(r.cfg, Deps{Conn: n.conn, Layout: r.layout, Store: r.parts, Log: r.log})
+	n.Slicer, err = New(r.cfg, Deps{Conn: n.conn, Layout: r.layout, Store: r.parts, Log: r.log, Meter: r.meter})
 	if err != nil {
 		r.t.Fatal(err)
 	}

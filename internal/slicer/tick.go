@@ -161,7 +161,7 @@ func (p *partition) heard(info *jetstream.StreamInfo, read uint64) {
 	if info.TimeStamp.Sub(p.heardAt) > 4*p.infoEvery()+maxSilence {
 		p.since = info.TimeStamp
 	}
-	p.heardAt = info.TimeStamp
+	p.heardAt, p.askedAt = info.TimeStamp, p.infoAt
 	if !p.mark.set {
 		p.mark = mark{at: info.TimeStamp, seq: info.State.LastSeq, set: true}
 	}

@@ -41,6 +41,7 @@ type Conn struct {
 type listener struct {
 	denied    func(denial)
 	connected func()
+	waiting   func() int64 // sessions; nil: it publishes none. May take locks
 }
 
 // A denial is a permission error of the server, which reaches the client with
@@ -207,6 +208,17 @@ func (c *Conn) Connected(context.Context) error {
 		return fmt.Errorf("not connected: %s", c.nc.Status())
 	}
 	return nil
+}
+
+// Waiting is how many of the sessions that are published over the connection wait for
+// room, a leader or a connection before they can go on, as [Stream.Waiting] has it.
+func (c *Conn) Waiting() (sessions int64) {
+	c.each(func(l *listener) {
+		if l.waiting != nil {
+			sessions += l.waiting()
+		}
+	})
+	return sessions
 }
 
 // Close closes the connection at once. Close publishers before.

@@ -235,11 +235,17 @@ func TestFullStreamMakesProducersWait(t *testing.T) {
 	if err := st.Waiting(); !errors.As(err, &api) {
 		t.Fatalf("waits for: %v", err)
 	}
+	if n := s.conn.Waiting(); n != 1 {
+		t.Errorf("%d sessions of the connection wait", n)
+	}
 	before := s.indexes(t, "sid")
 	if err := s.stream(t, 0).Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	flush(t, st)
+	if n := s.conn.Waiting(); n != 0 {
+		t.Errorf("%d sessions of the connection wait for nothing", n)
+	}
 	mustRun(t, append(before, s.indexes(t, "sid")...), 0, next)
 }
 

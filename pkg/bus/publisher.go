@@ -175,7 +175,7 @@ func (p *Publisher) start() error {
 	}
 	p.unmeasure = unmeasure
 	// Before the subscription, which the server may deny at once and only once.
-	p.unlisten = p.c.listen(&listener{denied: p.onDenied, connected: p.onConnected})
+	p.unlisten = p.c.listen(&listener{denied: p.onDenied, connected: p.onConnected, waiting: func() int64 { return p.census().waiting }})
 	if p.sub, err = p.subscribe(); err != nil {
 		p.unlisten()
 		p.unlisten = nil

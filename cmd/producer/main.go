@@ -54,6 +54,7 @@ func run(argv []string) int {
 		tel = telemetry.None()
 	}
 	defer tel.Stop()
+	tel.Health.Add("producer", prog.way.checks())
 	tracer := tel.Tracer.Tracer("tapedeck")
 	err = parsed.Run(
 		ptyrec.Deps{Connect: prog.connect, Meter: tel.Meter, Tracer: tracer, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ()},

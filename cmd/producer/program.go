@@ -30,9 +30,15 @@ type program struct {
 	Import importer.Command `cmd:"" help:"Publish existing recordings: asciicast, typescript, recordings, JSON lines of events."`
 
 	Spool ptyrec.SpoolCommand `cmd:"" help:"What waits on disk because the bus was away: list it, send it."`
+
+	way way // to the bus, once there is one
 }
 
 // connect tries until ctx is done.
 func (p *program) connect(ctx context.Context) (*bus.Conn, bus.Layout, error) {
-	return ptyrec.Connect(ctx, p.Bus)
+	conn, layout, err := ptyrec.Connect(ctx, p.Bus)
+	if err == nil {
+		p.way.found(conn)
+	}
+	return conn, layout, err
 }

@@ -1,15 +1,42 @@
 package compose
 
 import (
+	"context"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/tapedeck-io/tapedeck/internal/embed/embedtest"
+	"github.com/tapedeck-io/tapedeck/internal/telemetry"
+	"github.com/tapedeck-io/tapedeck/pkg/bus"
+	"github.com/tapedeck-io/tapedeck/pkg/recorder"
+	"github.com/tapedeck-io/tapedeck/pkg/spool"
 )
 
 const operations = "../../docs/operations.md"
+
+// producerAlerts are those on processes that are no part of a stack.
+func producerAlerts(t *testing.T) (all []alert) {
+	t.Helper()
+	b, err := os.ReadFile(observability + "/prometheus/rules/producers.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct{ Groups []struct{ Rules []alert } }
+	if err := yaml.Unmarshal(b, &file); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range file.Groups {
+		all = append(all, g.Rules...)
+	}
+	if len(all) == 0 {
+		t.Fatal("no alert on producers was found")
+	}
+	return all
+}
 
 func TestEachAlertSaysWhatToDoAndTheGuideHasNoOther(t *testing.T) {
 	b, err := os.ReadFile(operations)
@@ -20,7 +47,7 @@ func TestEachAlertSaysWhatToDoAndTheGuideHasNoOther(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^#+ (Tapedeck[A-Za-z]+)$`).FindAllStringSubmatch(string(b), -1) {
 		guide[m[1]] = true
 	}
-	for _, a := range alerts(t) {
+	for _, a := range append(alerts(t), producerAlerts(t)...) {
 		if !guide[a.Alert] {
 			t.Errorf("docs/operations.md has no section %s", a.Alert)
 		}
@@ -46,11 +73,57 @@ func TestEachAlertIsTried(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, a := range alerts(t) {
+	for _, a := range append(alerts(t), producerAlerts(t)...) {
 		if !strings.Contains(string(b), `alertname="`+a.Alert+`"`) {
 			t.Errorf("no test of the rules expects %s", a.Alert)
 		}
 	}
+}
+
+func TestWhatAlertsOnProducersAskForIsThereInOne(t *testing.T) {
+	asked := map[string]string{}
+	for _, a := range producerAlerts(t) {
+		asked["alert "+a.Alert] = a.Expr
+	}
+	m := metrics{}
+	m.scrape(t, produce(t))
+	for _, l := range m.lacks(asked) {
+		t.Error(l)
+	}
+}
+
+// produce has a producer with a spool record a session, and returns where its metrics are.
+func produce(t *testing.T) (addr string) {
+	t.Helper()
+	tel, err := telemetry.Start(t.Context(), "producer", telemetry.Options{MetricsAddr: "127.0.0.1:0"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(tel.Stop)
+	conn, err := bus.Connect(t.Context(), bus.Options{URL: []string{embedtest.NATS(t)}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	layout, err := bus.Ensure(t.Context(), conn, bus.Layout{
+		Partitions: 1, EventsMaxBytes: 1 << 20, UploadsMaxBytes: 1 << 20, AccessMaxBytes: 1 << 20, AuditMaxBytes: 1 << 20, NotifyMaxBytes: 1 << 20,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := spool.OpenDir(t.TempDir(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := recorder.New(conn, layout, recorder.Options{Node: "n1", Policy: recorder.PolicySpool, Spool: dir, Meter: tel.Meter})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = rec.Close(context.Background()) })
+	if _, err := rec.Start(t.Context(), recorder.Spec{User: "joe", Width: 80, Height: 24}); err != nil {
+		t.Fatal(err)
+	}
+	return tel.Addr()
 }
 
 // Grafana takes a dashboard that is wrong without a word and shows nothing.

@@ -45,9 +45,11 @@ func TestAStopEndsInItsTimeThoughTheStoreHangs(t *testing.T) {
 	within(t, 30*time.Second, "a part on its way", func() bool { return store.tries.Load() > 0 })
 	began := time.Now()
 	n.leave()
-	// Releasing may take 2 s more, and this machine may be busy.
-	if d := time.Since(began); d > r.cfg.DrainTimeout+2*time.Second+5*time.Second {
-		t.Errorf("stopped after %v", d)
+	// It waits for the store for as long as it may. Releasing may take 2 s more, though
+	// it takes milliseconds where the bus answers.
+	d := time.Since(began)
+	if d < r.cfg.DrainTimeout || d > r.cfg.DrainTimeout+2*time.Second {
+		t.Errorf("stopped after %v, want %v to %v", d, r.cfg.DrainTimeout, r.cfg.DrainTimeout+2*time.Second)
 	}
 	l, err := uploadlog.ReadLease(t.Context(), r.conn, 0)
 	if err != nil || !l.Free {

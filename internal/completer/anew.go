@@ -28,7 +28,6 @@ func (c *Completer) uploadAnew(ctx context.Context, pl *plan) (finished, error) 
 	if err != nil {
 		return finished{}, err
 	}
-	failpoint.Hit("completer/upload-anew/created")
 	done, err := c.fillAnew(ctx, pl, id)
 	failpoint.Hit("completer/upload-anew/after")
 	if err != nil {
@@ -47,7 +46,9 @@ func (c *Completer) uploadAnew(ctx context.Context, pl *plan) (finished, error) 
 func (c *Completer) fillAnew(ctx context.Context, pl *plan, uploadID string) (finished, error) {
 	done := finished{key: pl.state.Upload.Key}
 	r := &rebuild{parts: pl.parts, put: func(p bus.PartRecord, body []byte) error {
+		failpoint.Hit("completer/put-anew/before")
 		part, err := c.store.PutPart(ctx, done.key, uploadID, p.Number, body)
+		failpoint.Hit("completer/put-anew/after")
 		done.parts = append(done.parts, part)
 		return err
 	}}

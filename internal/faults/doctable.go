@@ -104,7 +104,7 @@ func WriteTable(w io.Writer, results []RowResult, times int) {
 		if r.operation != "" {
 			at, leaves = fmt.Sprintf("S3: `%s`", r.operation), ""
 		}
-		if r.Fault != "crash after" && r.Fault != stopped && r.name != "log/delete" {
+		if r.Fault != "crash after" && r.Fault != stopped {
 			leaves = ""
 		}
 		verdict := "good"

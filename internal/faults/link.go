@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A Link is the way of one process to its NATS server: a TCP proxy that can be cut.
-// While it is cut nothing passes in either direction, and nobody is told: open
+// A Link is the way of one process to its NATS server: a TCP proxy that can be cut or
+// slow. While it is cut nothing passes in either direction, and nobody is told: open
 // connections stay open, new ones are taken and stay silent. Once it is mended what
 // was sent arrives, as after a switch that was away.
 type Link struct {
@@ -18,6 +18,7 @@ type Link struct {
 	mu    sync.Mutex
 	up    *sync.Cond
 	cut   bool
+	delay time.Duration // of each piece of up to 64 KiB, in either direction
 	ended bool
 	conns map[net.Conn]bool
 }
@@ -39,14 +40,31 @@ func (l *Link) Addr() string { return l.ln.Addr().String() }
 // Cut lets nothing pass until Mend.
 func (l *Link) Cut() { l.set(true) }
 
+// Slow lets a piece of up to 64 KiB pass in each direction every d, until Mend.
+func (l *Link) Slow(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.delay = d
+}
+
 // Mend lets everything pass again.
-func (l *Link) Mend() { l.set(false) }
+func (l *Link) Mend() {
+	l.Slow(0)
+	l.set(false)
+}
 
 func (l *Link) set(cut bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cut = cut
 	l.up.Broadcast()
+}
+
+func (l *Link) wait() {
+	l.mu.Lock()
+	d := l.delay
+	l.mu.Unlock()
+	time.Sleep(d)
 }
 
 // Close ends the link and all connections over it.
@@ -127,6 +145,7 @@ func (l *Link) pass(to io.Writer, from io.Reader) {
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
+			l.wait()
 			if !l.passes() {
 				return
 			}

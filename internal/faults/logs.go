@@ -3,6 +3,7 @@ package faults
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 )
@@ -13,12 +14,18 @@ func panicIn(path string) string {
 }
 
 // findLine is the first line of a log that has one of the words, or "".
-func findLine(path string, words ...string) string {
+func findLine(path string, words ...string) string { return findLineFrom(path, 0, words...) }
+
+// findLineFrom is findLine in what comes after so many bytes of the log.
+func findLineFrom(path string, from int64, words ...string) string {
 	f, err := os.Open(path)
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
+	if _, err := f.Seek(from, io.SeekStart); err != nil {
+		return ""
+	}
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -9,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/tapedeck-io/tapedeck/internal/failpoint"
 )
 
 // A nemesis breaks things, as the seed says.
@@ -57,6 +60,15 @@ var faultTable = []fault{
 	{"cut off producer", 2, func(m *nemesis, a, b float64) func(context.Context) bool {
 		return m.cutOff(pick(m.r.producers, a), seconds(b*8))
 	}},
+	{"slow link of slicer", 1, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.slowLink(pick(m.r.slicers, a), seconds(0.2*b), 8*time.Second)
+	}},
+	{"slicer fails at a step", 5, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.failAt(pick(m.r.slicers, a), stepOf("slicer", b))
+	}},
+	{"completer fails at a step", 3, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.failAt(pick(m.r.finishers, a), stepOf("completer", b))
+	}},
 	{"kill completer", 5, func(m *nemesis, a, b float64) func(context.Context) bool {
 		return m.kill(pick(m.r.finishers, a), seconds(b*3))
 	}},
@@ -68,6 +80,9 @@ var faultTable = []fault{
 	}},
 	{"kill producer", 4, func(m *nemesis, a, b float64) func(context.Context) bool {
 		return m.kill(pick(m.r.producers, a), seconds(b*2))
+	}},
+	{"leave of producer", 2, func(m *nemesis, a, b float64) func(context.Context) bool {
+		return m.leave(pick(m.r.producers, a), seconds(b*2))
 	}},
 	{"zombie producer", 1, func(m *nemesis, a, b float64) func(context.Context) bool {
 		return m.pause(pick(m.r.producers, a), seconds(1+b*4))
@@ -248,6 +263,62 @@ func (m *nemesis) cutOff(p *proc, d time.Duration) func(context.Context) bool {
 		sleep(ctx, d)
 		l.Mend()
 		return true
+	}
+}
+
+// slowLink has little pass between a process and its NATS server for a while.
+func (m *nemesis) slowLink(p *proc, delay, d time.Duration) func(context.Context) bool {
+	return func(ctx context.Context) bool {
+		l := m.r.links[p]
+		if l == nil || !m.take(p) {
+			return false
+		}
+		defer m.give(p)
+		m.log.Info("slow link", "at", time.Since(m.began).Round(time.Millisecond), "process", p.name, "delay", delay.Round(time.Millisecond), "for", d)
+		l.Slow(delay)
+		sleep(ctx, d)
+		l.Mend()
+		return true
+	}
+}
+
+// stepOf draws a failpoint of a program, and what happens there at which time.
+func stepOf(program string, draw float64) string {
+	var specs []string
+	for _, s := range steps {
+		if s.program != program || s.scene == leaving {
+			continue
+		}
+		specs = append(specs, s.name+"/before=crash", s.name+"/after=crash")
+		if s.write {
+			specs = append(specs, s.name+"=refuse", s.name+"=lose")
+		}
+	}
+	times := []int{3, 1, 1} // that the process comes there; what is rare comes once, if at all
+	i := min(int(draw*float64(len(specs)*len(times))), len(specs)*len(times)-1)
+	return fmt.Sprintf("%s@%d", specs[i/len(times)], times[i%len(times)])
+}
+
+// failAt starts a process anew such that it fails at a step of its commits, and once
+// more when it has, or when it does not come there.
+func (m *nemesis) failAt(p *proc, spec string) func(context.Context) bool {
+	return func(ctx context.Context) bool {
+		if !m.take(p) {
+			return false
+		}
+		defer m.give(p)
+		m.log.Info("fails at a step", "at", time.Since(m.began).Round(time.Millisecond), "process", p.name, "step", spec)
+		p.kill()
+		err := p.startWith(failpoint.Env + "=" + spec)
+		for end := time.Now().Add(8 * time.Second); err == nil && p.alive() && time.Now().Before(end) && ctx.Err() == nil; {
+			sleep(ctx, 100*time.Millisecond)
+		}
+		met := p.said("failpoint: ")
+		p.kill()
+		if err = errors.Join(err, p.start()); err != nil {
+			m.log.Error("not started", "process", p.name, "err", err)
+		}
+		return met
 	}
 }
 

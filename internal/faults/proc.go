@@ -74,6 +74,14 @@ func (p *proc) start() error {
 	return nil
 }
 
+// startWith is start with this in the environment, this time only.
+func (p *proc) startWith(env string) error {
+	p.mu.Lock()
+	p.extra = []string{env}
+	p.mu.Unlock()
+	return p.start()
+}
+
 // runs is with mu held. A stopped process runs.
 func (p *proc) runs() bool {
 	if p.cmd == nil {
@@ -109,6 +117,14 @@ func (p *proc) signal(s syscall.Signal) {
 	if p.runs() {
 		_ = p.cmd.Process.Signal(s)
 	}
+}
+
+// said says whether there are these words in the log since the process was started.
+func (p *proc) said(words string) bool {
+	p.mu.Lock()
+	from := p.empty
+	p.mu.Unlock()
+	return findLineFrom(p.log, from, words) != ""
 }
 
 // wait waits until the process has ended, and says how.

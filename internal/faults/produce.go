@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/tapedeck-io/tapedeck/pkg/bus"
@@ -26,15 +28,22 @@ type Produce struct {
 }
 
 // produceChild runs a producer until its standard input ends; then sessions under
-// way are finished and no more begun.
+// way are finished and no more begun. Told to stop by a signal it leaves them as they
+// are, with all that it has said of them on the bus, for the one that comes next.
 func produceChild(p Produce) error {
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer cancel()
 	stop := make(chan struct{})
 	go func() {
 		_, _ = bufio.NewReader(os.Stdin).ReadByte()
 		close(stop)
 	}()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	return p.run(context.Background(), stop, log)
+	err := p.run(ctx, stop, log)
+	if ctx.Err() != nil {
+		return nil // whatever was interrupted
+	}
+	return err
 }
 
 func (p Produce) run(ctx context.Context, stop <-chan struct{}, log *slog.Logger) error {
@@ -54,8 +63,11 @@ func (p Produce) run(ctx context.Context, stop <-chan struct{}, log *slog.Logger
 	defer conn.Close()
 	layout, err := bus.Inspect(ctx, conn)
 	for ; err != nil; layout, err = bus.Inspect(ctx, conn) {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		log.Warn("layout not read", "err", err)
-		time.Sleep(time.Second)
+		sleep(ctx, time.Second)
 	}
 	pub := bus.NewPublisher(conn, layout, bus.PublisherOptions{Logger: log, AckTimeout: 2 * time.Second})
 	defer pub.Close()
@@ -83,7 +95,7 @@ func (p Produce) run(ctx context.Context, stop <-chan struct{}, log *slog.Logger
 }
 
 // session records one session, for as long as it takes. It returns false if the
-// session was never begun and is not to be.
+// session was never begun and is not to be, or if ctx is done.
 func (p Produce) session(ctx context.Context, pub *bus.Publisher, s Session, stop <-chan struct{}, log *slog.Logger) bool {
 	node := nodeOf(s.ID)
 	for {
@@ -107,13 +119,26 @@ func (p Produce) session(ctx context.Context, pub *bus.Publisher, s Session, sto
 			if err == nil {
 				return true
 			}
-			closed, cancel := context.WithCancel(ctx)
-			cancel()
-			_ = out.Close(closed)
+			p.letGo(ctx, out)
 		}
 		log.Warn("session interrupted", "session", s.ID, "next", next, "err", err)
-		time.Sleep(200 * time.Millisecond)
+		sleep(ctx, 200*time.Millisecond)
+		if ctx.Err() != nil {
+			return false
+		}
 	}
+}
+
+// letGo closes what publishes a session: at once after an error, and once all is on
+// the bus, if that is soon, when the producer leaves.
+func (p Produce) letGo(ctx context.Context, out *bus.Stream) {
+	patience := time.Duration(0)
+	if ctx.Err() != nil {
+		patience = 5 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	_ = out.Close(ctx)
 }
 
 // nodeOf is the node that a session runs on.

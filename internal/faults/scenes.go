@@ -29,6 +29,8 @@ func Scenes() []Scene {
 		{Name: "the event stream is full", What: "EVENTS has 8 MiB and refuses (discard: new) while S3 refuses too: producers wait, and go on by themselves", rig: RigConfig{EventsMaxBytes: 8 << 20}, play: fullStream},
 		{Name: "the upload log is full of checkpoints", What: "UPLOADS has 16 MiB for 32 MiB of open sessions: all of them can end", rig: RigConfig{UploadsMaxBytes: 16 << 20}, play: fullLog},
 		{Name: "S3 is away", What: "producers go on, a slicer with a budget of 64 MiB stays below 256 MiB resident, and everything finishes afterwards", play: awayS3},
+		{Name: "S3 answers with errors", What: "half of all requests are refused, reset, slow, or done without a good answer, for as long as S3 is away above: producers go on, memory stays as low, and everything finishes afterwards", play: troubledS3},
+		{Name: "the links to NATS are slow", What: "64 KiB in 20 ms in either direction for two slicers and the completer: a partition keeps its owner", play: slowLinks},
 		{Name: "a stream is made anew under a running slicer", What: "it is not read until the operator says so, and then it is", play: recreated},
 		{Name: "a session is silent for three hours", What: "one hour lasts 8 s, alive messages come, its slicer is killed on the way: one complete recording", play: silent},
 		{Name: "a session never ends", What: "its events are made durable and trimmed while it is open, over three kills; when its producer is gone it is abandoned with all of them", play: endless},
@@ -130,6 +132,27 @@ func cutOffProducer(ctx context.Context, a *act) error {
 		}
 		return nil
 	})
+}
+
+func slowLinks(ctx context.Context, a *act) error {
+	if err := a.services(ctx, 2); err != nil {
+		return err
+	}
+	owner, err := a.owner(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range a.r.links {
+		l.Slow(20 * time.Millisecond)
+	}
+	if err := a.during(ctx, append(a.load(0), a.load(1)...), func() error { return nil }); err != nil {
+		return err
+	}
+	now, err := a.owner(ctx)
+	if err == nil && now != owner {
+		err = fmt.Errorf("%s has taken the partition over from %s, which was only slow", now.name, owner.name)
+	}
+	return err
 }
 
 func slowServer(ctx context.Context, a *act) error {
@@ -243,30 +266,49 @@ func fullLog(ctx context.Context, a *act) error {
 }
 
 func awayS3(ctx context.Context, a *act) error {
+	return a.withoutS3(ctx, func() error { a.r.s3.kill(); return nil }, a.r.s3.start)
+}
+
+func troubledS3(ctx context.Context, a *act) error {
+	return a.withoutS3(ctx, func() error { a.r.Proxy.Random(a.rng.Uint64(), 0.5, Troubles...); return nil }, func() error {
+		a.r.Proxy.Set(nil)
+		for _, t := range Troubles {
+			if t != Error200 && t != Lost200 && a.r.Proxy.Met()[string(t)] == 0 {
+				return fmt.Errorf("no request met %q", t)
+			}
+		}
+		return nil
+	})
+}
+
+// withoutS3 has the load go on between away and back, and finish afterwards.
+func (a *act) withoutS3(ctx context.Context, away, back func() error) error {
 	if err := a.services(ctx, 1, "--memory-budget=67108864", "--checkpoint-budget=33554432"); err != nil {
 		return err
 	}
 	if err := a.during(ctx, a.load(0), func() error { return nil }); err != nil {
 		return err
 	}
-	a.r.s3.kill()
+	if err := away(); err != nil {
+		return err
+	}
 	var all []Session
 	most := int64(0)
 	for i, end := 1, time.Now().Add(a.away); time.Now().Before(end) || i == 1; i++ {
 		load := a.load(i)
 		all = append(all, load...)
 		if err := a.produce(ctx, load); err != nil {
-			return fmt.Errorf("while S3 is away: %w", err)
+			return fmt.Errorf("without S3: %w", err)
 		}
 		most = max(most, resident(a.r.slicers[0].pid()))
 	}
-	if err := a.r.s3.start(); err != nil {
+	if err := back(); err != nil {
 		return err
 	}
 	if err := a.verify(ctx, all); err != nil {
 		return err
 	}
-	a.log.Info("S3 was away", "for", a.away, "sessions", len(all), "resident", most)
+	a.log.Info("went on without S3", "for", a.away, "sessions", len(all), "resident", most)
 	if most > 256<<20 && !a.r.cfg.Programs.Race {
 		return fmt.Errorf("the slicer had %d bytes resident", most)
 	}

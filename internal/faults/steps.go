@@ -36,8 +36,8 @@ var steps = []step{
 	{"slicer", "slicer/put-late", "an object under .late that is written once more", false, plain},
 	{"slicer", "log/ended", "an ended session; the completer has it", true, plain},
 	{"slicer", "log/cursor", "nothing: a little is read again", true, plain},
-	{"slicer", "log/delete", "records too many, which the completer deletes", false, plain},
-	{"slicer", "slicer/trim", "nothing: the next owner trims on", false, trimmed},
+	{"slicer", "log/delete", "records too many, which the completer deletes", true, plain},
+	{"slicer", "slicer/trim", "nothing: the next owner trims on", true, trimmed},
 	{"slicer", "log/release", "a free lease, or one of a member that is gone", true, leaving},
 	{"completer", "completer/complete", "the finished object, known by its nonce", false, plain},
 	{"completer", "completer/manifest", "a manifest that is written once more, the same bytes", false, plain},
@@ -49,6 +49,7 @@ var steps = []step{
 	{"completer", "log/notified-ttl", "one record too many", true, plain},
 	{"completer", "completer/delete", "nothing", true, plain},
 	{"completer", "completer/upload-anew", "an upload that no log knows, which goes with the orphans", false, forgot},
+	{"completer", "completer/put-anew", "the same, with parts", false, forgot},
 }
 
 // Faults that stop a process just before a write.
@@ -83,9 +84,7 @@ func Rows() []Row {
 			rows = append(rows, Row{step: s, Fault: fault, spec: point + "=" + action})
 		}
 		add("crash before", s.name+"/before", "crash")
-		if s.name != "log/delete" {
-			add("crash after", s.name+"/after", "crash")
-		}
+		add("crash after", s.name+"/after", "crash")
 		add(stopped, s.name+"/before", "stop")
 		if s.program == "slicer" && s.write && s.scene == plain {
 			add(wakes, s.name+"/before", "stop")

@@ -1,8 +1,11 @@
 package faults
 
 import (
-	"strings"
+	"math/rand/v2"
+	"os"
+	"strconv"
 	"testing"
+	"time"
 )
 
 func TestEveryFailpointHasItsRows(t *testing.T) {
@@ -29,11 +32,25 @@ func TestEveryFailpointHasItsRows(t *testing.T) {
 			t.Errorf("step %s is not reached", s.name)
 		}
 	}
-	for _, row := range Rows() {
-		if strings.Contains(row.spec, "put-part/after=crash") {
-			if err := b.Run(t.Context(), row); err != nil {
-				t.Errorf("%s: %v", row.Name(), err)
-			}
+}
+
+// Some rows of the table, others each time; SEED repeats a run.
+func TestSomeRowsOfTheTable(t *testing.T) {
+	seed, _ := strconv.ParseUint(os.Getenv("SEED"), 10, 64)
+	if seed == 0 {
+		seed = rand.Uint64N(1 << 32)
+	}
+	t.Logf("SEED=%d", seed)
+	rows := Rows()
+	rng := rand.New(rand.NewPCG(seed, 0))
+	rng.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
+	_, err := RunTable(t.Context(), t.TempDir(), programs, rows[:12], 2, 1, testLog(t), func(res RowResult) {
+		if res.Err != nil {
+			t.Errorf("%s: %v", res.Row.Name(), res.Err)
 		}
+		t.Logf("%s: %v", res.Row.Name(), res.Took.Round(100*time.Millisecond))
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }

@@ -67,11 +67,10 @@ func (p *partition) trim(step uint64) (more bool, err error) {
 		if at.After(before) {
 			continue
 		}
-		failpoint.Hit("slicer/trim/before")
-		if err := p.trimStream.Purge(ctx, jetstream.WithPurgeSequence(last+1)); err != nil {
+		err = failpoint.Around(func() error { return p.trimStream.Purge(ctx, jetstream.WithPurgeSequence(last+1)) }, "slicer/trim")
+		if err != nil {
 			return false, fmt.Errorf("purge up to %d: %w", last, err)
 		}
-		failpoint.Hit("slicer/trim/after")
 		p.met.trimmed.Add(ctx, int64(last-first+1))
 		return last < limit && step >= uint64(p.cfg.TrimStep), nil
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tapedeck-io/tapedeck/internal/failpoint"
@@ -79,8 +80,11 @@ func deleteMsg(ctx context.Context, conn *bus.Conn, seq uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	js := conn.JetStream()
-	failpoint.Hit("log/delete/before")
-	reply, err := js.Conn().RequestWithContext(ctx, apiPrefix(js)+"STREAM.MSG.DELETE."+bus.StreamUploads, body)
+	var reply *nats.Msg
+	err = failpoint.Around(func() error {
+		reply, err = js.Conn().RequestWithContext(ctx, apiPrefix(js)+"STREAM.MSG.DELETE."+bus.StreamUploads, body)
+		return err
+	}, "log/delete")
 	if err != nil {
 		return err
 	}

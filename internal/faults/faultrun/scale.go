@@ -30,7 +30,7 @@ type openCommand struct {
 	where
 	Sessions int           `help:"Sessions that are open at once." default:"100000"`
 	Limit    time.Duration `help:"How long all of it may take." default:"60m"`
-	Resident int64         `help:"Fail if the slicer has more bytes resident with all sessions open; 0: do not." default:"1073741824"`
+	Resident int64         `help:"Fail if the slicer ever has more bytes resident; 0: do not." default:"1073741824"`
 }
 
 func (w *where) scale(ctx context.Context) (faults.ScaleConfig, error) {
@@ -103,8 +103,8 @@ func (c *openCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w (logs in %s)", err, c.Dir)
 	}
-	if c.Resident > 0 && res.Resident > c.Resident {
-		err = fmt.Errorf("the slicer has %d bytes resident, above %d", res.Resident, c.Resident)
+	if most := max(res.Resident, res.ResidentWhenFinished); c.Resident > 0 && most > c.Resident {
+		err = fmt.Errorf("the slicer had %d bytes resident, above %d", most, c.Resident)
 	}
 	return errors.Join(err, os.RemoveAll(c.Dir))
 }

@@ -70,7 +70,8 @@ func (w *way) looked(waiting int64) error {
 	case w.since.IsZero():
 		w.since = time.Now()
 	case time.Since(w.since) > stuckAfter:
-		return fmt.Errorf("sessions (%d now) have waited for %s for the bus to take events: it is away, has no leader or no room", waiting, time.Since(w.since).Round(time.Second))
+		return fmt.Errorf("for %s there have been sessions (%d now) that wait for the bus to take events: it is away, has no leader or no room",
+			time.Since(w.since).Round(time.Second), waiting)
 	}
 	return nil
 }

@@ -76,7 +76,7 @@ func (c *Completer) resolve(ctx context.Context, pl *plan, done finished, cause 
 func taken(pl *plan, obj s3store.Object) error {
 	up := pl.state.Upload
 	if obj.Meta[bus.MetaNonce] == up.Nonce {
-		return alarm{fmt.Errorf("object %s is not whole: it has %d bytes of %d; move it away and the recording is made anew",
+		return alarm{fmt.Errorf("object %s is not whole: it has %d bytes of %d; move it away and the recording is made",
 			up.Key, obj.Size, pl.bytes)}
 	}
 	return alarm{fmt.Errorf("object %s is not ours: %d bytes with nonce %q, ours has %d with %q; move it away and the recording is made",

@@ -286,8 +286,8 @@ func (m *nemesis) slowLink(p *proc, delay, d time.Duration) func(context.Context
 func stepOf(program string, draw float64) string {
 	var specs []string
 	for _, s := range steps {
-		if s.program != program || s.scene == leaving {
-			continue
+		if s.program != program || s.scene != plain {
+			continue // it is not reached within seconds
 		}
 		specs = append(specs, s.name+"/before=crash", s.name+"/after=crash")
 		if s.write {
@@ -300,7 +300,7 @@ func stepOf(program string, draw float64) string {
 }
 
 // failAt starts a process anew such that it fails at a step of its commits, and once
-// more when it has, or when it does not come there.
+// more when that has ended it, or after a while.
 func (m *nemesis) failAt(p *proc, spec string) func(context.Context) bool {
 	return func(ctx context.Context) bool {
 		if !m.take(p) {

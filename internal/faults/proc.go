@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -26,7 +27,6 @@ type proc struct {
 	stdin io.Closer
 	done  chan struct{} // closed when the process has ended
 	err   error         // how, once done is closed
-	extra []string      // environment of the next start only
 	empty int64         // size of the log when it was started
 }
 
@@ -35,7 +35,10 @@ func newProc(dir, name, bin string, env []string, args ...string) *proc {
 }
 
 // start starts the process if it does not run.
-func (p *proc) start() error {
+func (p *proc) start() error { return p.startWith() }
+
+// startWith is start with more in the environment, this time only.
+func (p *proc) startWith(env ...string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.runs() {
@@ -51,8 +54,7 @@ func (p *proc) start() error {
 		return err
 	}
 	cmd := exec.Command(p.bin, p.args...)
-	cmd.Env = append(append(os.Environ(), p.env...), p.extra...)
-	p.extra = nil
+	cmd.Env = slices.Concat(os.Environ(), p.env, env)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = withParent()
 	in, err := cmd.StdinPipe()
@@ -72,14 +74,6 @@ func (p *proc) start() error {
 		close(done)
 	}()
 	return nil
-}
-
-// startWith is start with this in the environment, this time only.
-func (p *proc) startWith(env string) error {
-	p.mu.Lock()
-	p.extra = []string{env}
-	p.mu.Unlock()
-	return p.start()
 }
 
 // runs is with mu held. A stopped process runs.

@@ -40,8 +40,8 @@ func produceChild(p Produce) error {
 	}()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	err := p.run(ctx, stop, log)
-	if ctx.Err() != nil {
-		return nil // whatever was interrupted
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || bus.Away(err)) {
+		return nil // it was interrupted
 	}
 	return err
 }

@@ -211,7 +211,8 @@ func (c *Conn) Connected(context.Context) error {
 }
 
 // Waiting is how many of the sessions that are published over the connection wait for
-// room, a leader or a connection before they can go on, as [Stream.Waiting] has it.
+// room, a leader or a connection before they can go on. After a connection is lost a
+// session counts once it misses an acknowledgement.
 func (c *Conn) Waiting() (sessions int64) {
 	c.each(func(l *listener) {
 		if l.waiting != nil {

@@ -45,13 +45,14 @@ func (s *Store) EnsureBucket(ctx context.Context) error {
 	if s.opt.Region != "us-east-1" && s.opt.Endpoint == "" {
 		in.CreateBucketConfiguration = &types.CreateBucketConfiguration{LocationConstraint: types.BucketLocationConstraint(s.opt.Region)}
 	}
+	before := s.writing()
 	_, err = s.client.CreateBucket(ctx, in)
 	var ours *types.BucketAlreadyOwnedByYou
 	if errors.As(err, &ours) {
 		return nil // somebody else of this installation was quicker
 	}
 	if err == nil {
-		err = s.durable(ctx)
+		err = s.durable(ctx, before)
 	}
 	return wrap(err, "create bucket %q at %s", s.opt.Bucket, s.where())
 }

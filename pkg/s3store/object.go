@@ -65,10 +65,11 @@ func (s *Store) Put(ctx context.Context, key string, body []byte, ifAbsent bool)
 	if s.opt.Checksum == checksumMD5 {
 		in.ContentMD5 = contentMD5(body)
 	}
+	before := s.writing()
 	_, err := s.client.PutObject(ctx, in)
 	if err == nil || errors.Is(classify(err), ErrExists) {
 		// What exists may be ours, stored by a try whose reply was lost.
-		if derr := s.durable(ctx); derr != nil {
+		if derr := s.durable(ctx, before); derr != nil {
 			err = derr
 		}
 	}

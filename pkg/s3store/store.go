@@ -158,10 +158,19 @@ func redirect(req *http.Request, via []*http.Request) error {
 	return http.ErrUseLastResponse
 }
 
-// durable returns when what has been written before is on disk.
-func (s *Store) durable(ctx context.Context) error {
+// writing is called before a write, for what durable wants to know.
+func (s *Store) writing() (failures uint64) {
+	if s.syncer == nil {
+		return 0
+	}
+	return s.syncer.failures.Load()
+}
+
+// durable returns when what has been written before is on disk. failures is what
+// writing returned before that was begun.
+func (s *Store) durable(ctx context.Context, failures uint64) error {
 	if s.syncer == nil {
 		return nil
 	}
-	return s.syncer.sync(ctx)
+	return s.syncer.syncSince(ctx, failures)
 }

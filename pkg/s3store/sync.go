@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 )
 
 // A syncer syncs a file system for many at once: whoever comes while a sync
@@ -12,6 +13,8 @@ import (
 type syncer struct {
 	dir *os.File // kept open: errors of writing back are reported once per open file
 	do  func(*os.File) error
+
+	failures atomic.Uint64 // of syncs
 
 	running chan struct{} // holds one while a sync runs
 	mu      sync.Mutex
@@ -36,6 +39,19 @@ func newSyncer(dir *os.File, do func(*os.File) error) *syncer {
 }
 
 func (s *syncer) close() error { return s.dir.Close() }
+
+// syncSince is sync for what was begun to be written after so many failures. The
+// system tells of what it could not write back once: to a sync of others it may have
+// told that ours is lost.
+func (s *syncer) syncSince(ctx context.Context, failures uint64) error {
+	if err := s.sync(ctx); err != nil {
+		return err
+	}
+	if s.failures.Load() != failures {
+		return fmt.Errorf("the file system of %s could not be synced while this was written; it may be lost", s.dir.Name())
+	}
+	return nil
+}
 
 // sync returns nil when everything written before the call is on disk. The
 // first of a round runs it and does so to the end, since others wait for it.
@@ -65,6 +81,7 @@ func (s *syncer) run(r *syncRound) {
 	s.next = nil // who comes from here on has written after this sync began
 	s.mu.Unlock()
 	if err := s.do(s.dir); err != nil {
+		s.failures.Add(1)
 		r.err = fmt.Errorf("sync the file system of %s: %w", s.dir.Name(), err)
 	}
 	close(r.done)

@@ -88,3 +88,25 @@ func TestSyncWaitsNoLongerThanItsContextAndFailsForAll(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// The system tells of a write that failed once, to whichever sync comes next.
+func TestAFailedSyncIsToldToAllWhoWereWriting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		results := []error{errors.New("a write was lost"), nil, nil}
+		s := newSyncer(os.Stdin, func(*os.File) error {
+			time.Sleep(time.Second)
+			err := results[0]
+			results = results[1:]
+			return err
+		})
+		before := s.failures.Load()
+		go func() { _ = s.sync(t.Context()) }() // somebody's, which is told
+		time.Sleep(2 * time.Second)
+		if err := s.syncSince(t.Context(), before); err == nil {
+			t.Error("what was being written while a sync failed counts as stored")
+		}
+		if err := s.syncSince(t.Context(), s.failures.Load()); err != nil {
+			t.Errorf("written again: %v", err)
+		}
+	})
+}

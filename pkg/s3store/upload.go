@@ -52,9 +52,10 @@ func (s *Store) CreateUpload(ctx context.Context, key string, meta map[string]st
 	if s.opt.SSEKMSKeyID != "" {
 		in.SSEKMSKeyId = &s.opt.SSEKMSKeyID
 	}
+	before := s.writing()
 	out, err := s.client.CreateMultipartUpload(ctx, in)
 	if err == nil {
-		err = s.durable(ctx)
+		err = s.durable(ctx, before)
 	}
 	if err != nil {
 		return "", wrap(err, "create upload of %s", key)
@@ -83,11 +84,12 @@ func (s *Store) PutPart(ctx context.Context, key, uploadID string, n int, body [
 	if s.opt.Checksum == checksumMD5 {
 		in.ContentMD5 = contentMD5(body)
 	}
+	before := s.writing()
 	out, err := s.client.UploadPart(ctx, in)
 	if err == nil {
 		// Not synced, the part would be lost with the machine's power although
 		// the gateway has answered.
-		err = s.durable(ctx)
+		err = s.durable(ctx, before)
 	}
 	if err != nil {
 		return Part{}, wrap(err, "put part %d (%d bytes)", n, len(body))
@@ -139,6 +141,7 @@ func (s *Store) CompleteUpload(ctx context.Context, key, uploadID string, parts 
 		splitChecksum(p.Checksum, &done[i])
 		size += p.Size
 	}
+	before := s.writing()
 	out, err := s.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
 		Bucket:          &s.opt.Bucket,
 		Key:             &key,
@@ -148,7 +151,7 @@ func (s *Store) CompleteUpload(ctx context.Context, key, uploadID string, parts 
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: done},
 	})
 	if err == nil {
-		err = s.durable(ctx)
+		err = s.durable(ctx, before)
 	}
 	if err == nil {
 		etag = unquote(out.ETag)

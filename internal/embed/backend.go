@@ -63,12 +63,17 @@ func (r *rooted) ptr(bucket *string) *string {
 	return &p
 }
 
-// named turns a directory in an error back into the bucket's name.
+// named turns a directory in an error back into the bucket's name. An answer of S3's
+// that the backend has put words around, as on a full disk, is that answer again: the
+// gateway would say that it has an internal error.
 func named(err error) error {
 	var b s3err.BucketError
 	if errors.As(err, &b) {
 		b.BucketName = filepath.Base(b.BucketName)
 		return b
+	}
+	if api, ok := errors.AsType[s3err.APIError](err); ok {
+		return api
 	}
 	return err
 }

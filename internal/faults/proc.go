@@ -172,7 +172,7 @@ func (p *proc) closeInput() {
 func (p *proc) killedBy(s syscall.Signal) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.cmd == nil || p.cmd.ProcessState == nil {
+	if p.cmd == nil || p.runs() || p.cmd.ProcessState == nil {
 		return false
 	}
 	ws, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)

@@ -56,9 +56,13 @@ type alert struct {
 	Labels, Annotations map[string]string
 }
 
-func alerts(t *testing.T) (all []alert) {
+// alerts are those of a stack.
+func alerts(t *testing.T) []alert { return alertsIn(t, "tapedeck.yaml", 20) }
+
+// alertsIn reads the alerts of one file, which are so many at least.
+func alertsIn(t *testing.T, name string, least int) (all []alert) {
 	t.Helper()
-	b, err := os.ReadFile(observability + "/prometheus/rules/tapedeck.yaml")
+	b, err := os.ReadFile(observability + "/prometheus/rules/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,8 +73,8 @@ func alerts(t *testing.T) (all []alert) {
 	for _, g := range file.Groups {
 		all = append(all, g.Rules...)
 	}
-	if len(all) < 20 {
-		t.Fatalf("only %d alerts were found", len(all))
+	if len(all) < least {
+		t.Fatalf("only %d alerts were found in %s", len(all), name)
 	}
 	return all
 }

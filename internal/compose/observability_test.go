@@ -19,24 +19,7 @@ import (
 const operations = "../../docs/operations.md"
 
 // producerAlerts are those on processes that are no part of a stack.
-func producerAlerts(t *testing.T) (all []alert) {
-	t.Helper()
-	b, err := os.ReadFile(observability + "/prometheus/rules/producers.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file struct{ Groups []struct{ Rules []alert } }
-	if err := yaml.Unmarshal(b, &file); err != nil {
-		t.Fatal(err)
-	}
-	for _, g := range file.Groups {
-		all = append(all, g.Rules...)
-	}
-	if len(all) == 0 {
-		t.Fatal("no alert on producers was found")
-	}
-	return all
-}
+func producerAlerts(t *testing.T) []alert { return alertsIn(t, "producers.yaml", 2) }
 
 func TestEachAlertSaysWhatToDoAndTheGuideHasNoOther(t *testing.T) {
 	b, err := os.ReadFile(operations)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
+	"strconv"
 	"testing"
 )
 
@@ -32,3 +34,14 @@ func run(m *testing.M) int {
 }
 
 func testLog(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
+
+// seedOf is the seed that SEED asks for, or else any.
+func seedOf(t *testing.T) uint64 {
+	t.Helper()
+	seed, _ := strconv.ParseUint(os.Getenv("SEED"), 10, 64)
+	if seed == 0 {
+		seed = rand.Uint64N(1 << 32)
+	}
+	t.Logf("SEED=%d", seed)
+	return seed
+}

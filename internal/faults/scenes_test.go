@@ -1,9 +1,7 @@
 package faults
 
 import (
-	"math/rand/v2"
 	"os"
-	"strconv"
 	"testing"
 	"time"
 )
@@ -11,11 +9,7 @@ import (
 // Everything that goes wrong with a whole installation, each by itself. SEED repeats
 // a run; SCENE is the name of one scene to play alone.
 func TestScenes(t *testing.T) {
-	seed, _ := strconv.ParseUint(os.Getenv("SEED"), 10, 64)
-	if seed == 0 {
-		seed = rand.Uint64N(1 << 32)
-	}
-	t.Logf("SEED=%d", seed)
+	seed := seedOf(t)
 	scenes := Scenes()
 	if one := os.Getenv("SCENE"); one != "" {
 		for _, s := range scenes {

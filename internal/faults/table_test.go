@@ -2,8 +2,6 @@ package faults
 
 import (
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"testing"
 	"time"
 )
@@ -36,11 +34,7 @@ func TestEveryFailpointHasItsRows(t *testing.T) {
 
 // Some rows of the table, others each time; SEED repeats a run.
 func TestSomeRowsOfTheTable(t *testing.T) {
-	seed, _ := strconv.ParseUint(os.Getenv("SEED"), 10, 64)
-	if seed == 0 {
-		seed = rand.Uint64N(1 << 32)
-	}
-	t.Logf("SEED=%d", seed)
+	seed := seedOf(t)
 	rows := Rows()
 	rng := rand.New(rand.NewPCG(seed, 0))
 	rng.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })

@@ -35,10 +35,13 @@ func run(m *testing.M) int {
 
 func testLog(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
 
-// seedOf is the seed that SEED asks for, or else any.
-func seedOf(t *testing.T) uint64 {
+// seedOf is the seed that SEED asks for, or else the usual one, or any if that is 0.
+func seedOf(t *testing.T, usual uint64) uint64 {
 	t.Helper()
 	seed, _ := strconv.ParseUint(os.Getenv("SEED"), 10, 64)
+	if seed == 0 {
+		seed = usual
+	}
 	if seed == 0 {
 		seed = rand.Uint64N(1 << 32)
 	}

@@ -119,7 +119,7 @@ func (p Produce) session(ctx context.Context, pub *bus.Publisher, s Session, sto
 			if err == nil {
 				return true
 			}
-			p.letGo(ctx, out)
+			letGo(ctx, out)
 		}
 		log.Warn("session interrupted", "session", s.ID, "next", next, "err", err)
 		sleep(ctx, 200*time.Millisecond)
@@ -131,7 +131,7 @@ func (p Produce) session(ctx context.Context, pub *bus.Publisher, s Session, sto
 
 // letGo closes what publishes a session: at once after an error, and once all is on
 // the bus, if that is soon, when the producer leaves.
-func (p Produce) letGo(ctx context.Context, out *bus.Stream) {
+func letGo(ctx context.Context, out *bus.Stream) {
 	patience := time.Duration(0)
 	if ctx.Err() != nil {
 		patience = 5 * time.Second

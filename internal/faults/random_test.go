@@ -2,9 +2,7 @@ package faults
 
 import (
 	"maps"
-	"os"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 )
@@ -18,10 +16,7 @@ var shortFaults = []string{"kill slicer", "zombie slicer", "leave of slicer", "k
 
 // The short form of the suite. SEED repeats a run; what it draws is told in any case.
 func TestNothingIsLostWhateverDies(t *testing.T) {
-	seed, _ := strconv.ParseUint(os.Getenv("SEED"), 10, 64)
-	if seed == 0 {
-		seed = shortSeed
-	}
+	seed := seedOf(t, shortSeed)
 	rep, err := Run(t.Context(), Config{
 		Seed: seed, Duration: 15 * time.Second, Every: time.Second, Slicers: 2, Completers: 2, Producers: 1, Slots: 8, Partitions: 2, Nodes: 1,
 		Calm: 2 * time.Minute, Dir: t.TempDir(), Programs: programs, Log: testLog(t),

@@ -9,7 +9,7 @@ import (
 // Everything that goes wrong with a whole installation, each by itself. SEED repeats
 // a run; SCENE is the name of one scene to play alone.
 func TestScenes(t *testing.T) {
-	seed := seedOf(t)
+	seed := seedOf(t, 0)
 	scenes := Scenes()
 	if one := os.Getenv("SCENE"); one != "" {
 		for _, s := range scenes {
